@@ -1,0 +1,43 @@
+# Everything runs in .venv, which is made from requirements.lock and made anew when that changes.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+ENVIRONMENT := .venv/complete
+
+.PHONY: dev demo test lint format lock clean
+.DELETE_ON_ERROR:
+
+dev: $(ENVIRONMENT) ## the embedded AWS, a demo table and the Dagster UI
+	@exec $(BIN)/python -m ddb_lake.dev
+
+demo: $(ENVIRONMENT) ## the same path without UI and without end: a day of windows, then a comparison
+	@$(BIN)/python -m ddb_lake.demo
+
+test: $(ENVIRONMENT) ## every test but the slow ones
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+lint: $(ENVIRONMENT) ## ruff and pyright
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+
+format: $(ENVIRONMENT)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: ## resolve setup.cfg into requirements.lock anew
+	@$(PYTHON) -m venv build/lock
+	@build/lock/bin/pip install --quiet uv
+	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
+		--no-emit-index-url --custom-compile-command "make lock" setup.cfg --output-file requirements.lock
+
+clean:
+	@rm -rf .venv .dagster .dev .demo build *.egg-info
+
+$(ENVIRONMENT): requirements.lock setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ddb_lake needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another by make PYTHON=python3.12 …")'
+	@echo "Setting up .venv (about a minute) …"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,304 @@
+"""lake.yaml: the source tables, where the lake is, and which AWS; read, checked, and explained when wrong.
+
+No secret has a place in it: credentials come from the standard AWS variables and profiles.
+"""
+
+import re
+from collections.abc import Hashable, Mapping
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from ddb_lake.errors import DdbLakeError
+from ddb_lake.exports import Destination, ImageView
+from ddb_lake.windows import QUARTER_HOUR, floor_quarter_hour, format_time, is_quarter_hour, parse_time
+
+DEFAULT_PATH = Path("lake.yaml")
+PATH_VARIABLE = "DDB_LAKE_CONFIG"
+"""The environment variable that names another file than `lake.yaml` in the current folder."""
+
+_TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}")
+_TABLE_ARN = re.compile(r"arn:aws[a-z-]*:dynamodb:([a-z0-9-]+):\d{12}:table/([a-zA-Z0-9_.-]{3,255})")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_SECRET = re.compile(r"secret|password|token|access_key|credential", re.IGNORECASE)
+
+
+class ConfigError(DdbLakeError):
+    """lake.yaml is missing or wrong; the message names each mistake's file, key, value and remedy."""
+
+
+class AwsMode(StrEnum):
+    """Which AWS is meant."""
+
+    EMBEDDED = "embedded"
+    REAL = "real"
+
+
+class RecoveryPolicy(StrEnum):
+    """What to do where a source table's point-in-time recovery is off."""
+
+    CHECK = "check"
+    ENABLE = "enable"
+
+
+def _time(value: object) -> datetime:
+    if isinstance(value, str):
+        try:
+            value = parse_time(value)
+        except ValueError as error:
+            raise ValueError("not a time with a time zone; write it like 2026-11-24T18:15:00Z") from error
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError("not a time with a time zone; write it like 2026-11-24T18:15:00Z")
+    value = value.astimezone(UTC)
+    if not is_quarter_hour(value):
+        before = floor_quarter_hour(value)
+        raise ValueError(
+            f"not on a quarter-hour; write {format_time(before)} or {format_time(before + QUARTER_HOUR)}"
+        )
+    return value
+
+
+def _table(value: object) -> str:
+    text = str(value)
+    if not _TABLE_NAME.fullmatch(text) and not _TABLE_ARN.fullmatch(text):
+        raise ValueError(
+            "neither a table's name (3 to 255 of a-z A-Z 0-9 _ . -) nor its ARN "
+            "(arn:aws:dynamodb:<region>:<account>:table/<name>)"
+        )
+    return text
+
+
+def _bucket(value: object) -> str:
+    if not _BUCKET.fullmatch(str(value)):
+        raise ValueError("not a bucket's name; write the name alone, without s3:// and without a path")
+    return str(value)
+
+
+def _prefix(value: object) -> str:
+    if not isinstance(value, str) or value.startswith("/") or value.endswith("/") or "//" in value:
+        raise ValueError("not a prefix; write it without a slash at either end, like exports/dynamodb")
+    return value
+
+
+def _owner(value: object) -> str:
+    if not re.fullmatch(r"\d{12}", str(value)):
+        raise ValueError("not an account id; write its twelve digits in quotes")
+    return str(value)
+
+
+def _lake_uri(value: object) -> str:
+    text = str(value)
+    if re.match(r"[a-z0-9]+://", text) and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^@]*)?", text):
+        raise ValueError("neither a local path nor an S3 URL; write it like ./lake or s3://bucket/prefix")
+    return text.rstrip("/")
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AwsSettings(_Settings):
+    """Which AWS, and how it is reached.
+
+    `endpoint` is the embedded AWS's; the real one is found by its region. `profile` is one of the AWS
+    configuration's, for the real AWS.
+    """
+
+    mode: AwsMode = AwsMode.EMBEDDED
+    endpoint: Annotated[str, Field(pattern=r"^http://(127\.0\.0\.1|localhost|\[::1\]):\d{1,5}$")] = (
+        "http://127.0.0.1:4566"
+    )
+    profile: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "AwsSettings":
+        if self.mode is AwsMode.REAL and "endpoint" in self.model_fields_set:
+            raise ValueError("endpoint belongs to mode: embedded; remove it, or set AWS_ENDPOINT_URL")
+        if self.mode is AwsMode.EMBEDDED and self.profile:
+            raise ValueError("profile belongs to mode: real; remove it")
+        return self
+
+
+class LakeSettings(_Settings):
+    """Where the Delta tables live: a local path (relative to lake.yaml) or an S3 URL, and that bucket's region."""
+
+    uri: Annotated[str, BeforeValidator(_lake_uri)]
+    region: str | None = None
+
+
+class SensorSettings(_Settings):
+    """The export sensor: whether it runs as soon as Dagster does, and the seconds between two ticks.
+
+    On the real AWS it starts exports, which cost money, so it is off until it is switched on.
+    """
+
+    running: bool = False
+    interval_seconds: Annotated[int, Field(ge=5, le=3600)] = 30
+
+
+class TableSettings(_Settings):
+    """One source table.
+
+    `start` is the quarter-hour (UTC) at which the bootstrap is taken and the first window begins. `alias` names
+    the table in the lake and in Dagster where its own name would meet another's.
+    """
+
+    table: Annotated[str, BeforeValidator(_table)]
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+    start: Annotated[datetime, BeforeValidator(_time)]
+    bucket: Annotated[str, BeforeValidator(_bucket)]
+    prefix: Annotated[str, BeforeValidator(_prefix)] = ""
+    bucket_owner: Annotated[str, BeforeValidator(_owner)] | None = None
+    alias: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,255}$")] | None = None
+    view: ImageView = ImageView.NEW_IMAGE
+    strategy: Literal["copy_on_write"] = "copy_on_write"
+    recovery: RecoveryPolicy = RecoveryPolicy.CHECK
+
+    @model_validator(mode="after")
+    def _check(self) -> "TableSettings":
+        arn = _TABLE_ARN.fullmatch(self.table)
+        if arn and arn[1] != self.region:
+            raise ValueError(f"the ARN is of the region {arn[1]}, but region says {self.region}; correct one")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The table's name in the lake and in Dagster."""
+        return self.alias or self.table.rpartition("/")[2]
+
+    @property
+    def identifier(self) -> str:
+        """The name with nothing but letters, digits and underscores, as Dagster's groups and jobs want it."""
+        return re.sub(r"[^A-Za-z0-9_]", "_", self.name)
+
+    @property
+    def destination(self) -> Destination:
+        """Where the table's exports go."""
+        return Destination(self.bucket, self.prefix, self.bucket_owner)
+
+
+class Settings(_Settings):
+    """All of lake.yaml, validated."""
+
+    aws: AwsSettings = AwsSettings()
+    lake: LakeSettings
+    sensor: SensorSettings = SensorSettings()
+    tables: tuple[TableSettings, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, value: object) -> object:
+        """Let `aws: real` and `lake: PATH` stand for the longer forms."""
+        if not isinstance(value, dict):
+            return value
+        members = {**cast("dict[str, Any]", value)}
+        if isinstance(members.get("aws"), str):
+            members["aws"] = {"mode": members["aws"]}
+        if isinstance(members.get("lake"), str):
+            members["lake"] = {"uri": members["lake"]}
+        return members
+
+    @model_validator(mode="after")
+    def _check(self) -> "Settings":
+        if not self.tables:
+            raise ValueError("tables is empty; name at least one table")
+        names: dict[str, str] = {}
+        for table in self.tables:
+            identifier = table.identifier.lower()
+            if identifier in names:
+                raise ValueError(
+                    f"the tables {names[identifier]} and {table.name} would share the name {identifier}; "
+                    "give one of them another alias"
+                )
+            names[identifier] = table.name
+        return self
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check a lake.yaml.
+
+    Args:
+        path: The file. A relative lake path in it is taken from the file's folder.
+
+    Raises:
+        ConfigError: If the file is not there, is not YAML, or something in it is wrong; all mistakes at once.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path}: there is no such file; run from the folder that holds lake.yaml, set {PATH_VARIABLE} "
+            "to another file, or `make dev` for a demonstration"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}") from error
+    try:
+        content = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: holds {_shown(content)}; it must hold the keys aws, lake, sensor and tables")
+    members = cast("dict[str, Any]", content)
+    try:
+        settings = Settings.model_validate(members)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(path, problem) for problem in error.errors())) from None
+    if "://" in settings.lake.uri:
+        return settings
+    uri = str((path.parent / Path(settings.lake.uri).expanduser()).resolve())
+    return settings.model_copy(update={"lake": settings.lake.model_copy(update={"uri": uri})})
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_REMEDIES = {
+    "missing": "it is missing; add it",
+    "extra_forbidden": "there is no such key; correct its name or remove it",
+    "tuple_type": "write a list: each table begins with a dash",
+    "string_pattern_mismatch": "it does not have the form {pattern}",
+    "enum": "write {expected}",
+    "literal_error": "write {expected}",
+    "bool_parsing": "write true or false",
+    "model_type": "write its keys, indented, below it",
+    "model_attributes_type": "write its keys, indented, below it",
+}
+
+
+def _explain(path: Path, problem: Mapping[str, Any]) -> str:
+    """Say one mistake in a line: file, key, value, remedy."""
+    key = ".".join(str(part) for part in problem["loc"]) or "the whole file"
+    remedy = _REMEDIES.get(problem["type"])
+    if remedy is None:
+        remedy = problem["msg"].removeprefix("Value error, ")
+    remedy = remedy.format_map({"pattern": "", "expected": "", **problem.get("ctx", {})})
+    if _SECRET.search(key):
+        remedy += "; lake.yaml holds no credentials: use the standard AWS variables or a profile"
+        return f"{path}: {key}: {remedy}"
+    if problem["type"] == "missing" or not problem["loc"]:
+        return f"{path}: {key}: {remedy}"
+    return f"{path}: {key}: {_shown(problem['input'])}: {remedy}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, dict | list):
+        return f"a {'mapping' if isinstance(value, dict) else 'list'}"
+    return repr(value)

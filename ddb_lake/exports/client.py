@@ -1,0 +1,427 @@
+"""The calls to DynamoDB: the source table, its point-in-time recovery, and its exports.
+
+Every method is one idempotent question or request; none sleeps and none decides how long to wait.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ddb_lake.exports.errors import (
+    FAILURE_REMEDIES,
+    ExportError,
+    ExportFailed,
+    ExportNotFound,
+    ManifestMissing,
+    WrongExport,
+    translate,
+)
+from ddb_lake.exports.manifest import Manifest, read_manifest
+from ddb_lake.exports.requests import (
+    Destination,
+    ExportKind,
+    ExportRequest,
+    FullExport,
+    IncrementalExport,
+    KeyAttribute,
+    SourceTable,
+    client_token,
+    export_prefix,
+)
+from ddb_lake.windows import Window, format_time
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import ExportDescriptionTypeDef
+    from mypy_boto3_s3 import S3Client
+
+_LOG = logging.getLogger(__name__)
+_MOST_ATTEMPTS = 20
+"""Attempts at one window before a person has to look; each is an export of its own."""
+
+
+class ExportStatus(StrEnum):
+    """Where an export stands (`ExportStatus` of `DescribeExport`)."""
+
+    IN_PROGRESS = "IN_PROGRESS"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export as DynamoDB describes it.
+
+    `time` is the instant of a full export, `window` the window of an incremental one; the other is None.
+    `manifest_key`, `item_count`, `billed_bytes` are there once it is COMPLETED, the failure once it is FAILED.
+    """
+
+    arn: str
+    status: ExportStatus
+    kind: ExportKind
+    table_id: str
+    time: datetime | None
+    window: Window | None
+    bucket: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    manifest_key: str | None = None
+    item_count: int | None = None
+    billed_bytes: int | None = None
+    failure_code: str | None = None
+    failure_message: str | None = None
+
+    @property
+    def export_id(self) -> str:
+        """The last part of the ARN: `<milliseconds of the start>-<8 hex digits>`."""
+        return self.arn.rpartition("/")[2]
+
+    @property
+    def duration(self) -> timedelta | None:
+        """How long the export took, once it has ended."""
+        return None if self.ended_at is None else self.ended_at - self.started_at
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """One line of `ListExports`."""
+
+    arn: str
+    status: ExportStatus
+    kind: ExportKind
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Point-in-time recovery of a table: whether it is on, and from when to when it can restore (UTC)."""
+
+    enabled: bool
+    earliest: datetime | None = None
+    latest: datetime | None = None
+    period_days: int | None = None
+
+
+class ExportClient:
+    """Talks to DynamoDB and S3 about the exports of source tables.
+
+    Args:
+        dynamodb: A boto3 client for DynamoDB in the tables' region and account.
+        s3: A boto3 client for S3 that may list and read the destination.
+        destination: Where the exports go.
+    """
+
+    def __init__(self, dynamodb: DynamoDBClient, s3: S3Client, destination: Destination) -> None:
+        self._dynamodb = dynamodb
+        self._s3 = s3
+        self._destination = destination
+
+    @property
+    def s3(self) -> S3Client:
+        """The client that reads the destination."""
+        return self._s3
+
+    def describe_table(self, name_or_arn: str) -> SourceTable:
+        """Return the table's identity and key.
+
+        Raises:
+            SourceTableNotFound: If there is none of that name.
+        """
+        with _translated(f"describing the table {name_or_arn}"):
+            table: Any = self._dynamodb.describe_table(TableName=name_or_arn)["Table"]
+        types = {a["AttributeName"]: a["AttributeType"] for a in table["AttributeDefinitions"]}
+        return SourceTable(
+            arn=table["TableArn"],
+            table_id=table["TableId"],
+            name=table["TableName"],
+            key=tuple(
+                KeyAttribute(part["AttributeName"], types[part["AttributeName"]], part["KeyType"])
+                for part in table["KeySchema"]
+            ),
+            created_at=table["CreationDateTime"].astimezone(UTC),
+        )
+
+    def recovery(self, table: SourceTable) -> Recovery:
+        """Tell whether point-in-time recovery is on, and what it can restore (`DescribeContinuousBackups`)."""
+        with _translated(f"asking for the point-in-time recovery of {table.name}"):
+            answer = self._dynamodb.describe_continuous_backups(TableName=table.name)
+        told: Any = answer["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
+        if told.get("PointInTimeRecoveryStatus") != "ENABLED":
+            return Recovery(enabled=False)
+        earliest, latest = told.get("EarliestRestorableDateTime"), told.get("LatestRestorableDateTime")
+        return Recovery(
+            enabled=True,
+            earliest=earliest and earliest.astimezone(UTC),
+            latest=latest and latest.astimezone(UTC),
+            period_days=told.get("RecoveryPeriodInDays"),
+        )
+
+    def enable_recovery(self, table: SourceTable) -> None:
+        """Turn point-in-time recovery on where it is off; it keeps what is written from then on."""
+        if self.recovery(table).enabled:
+            return
+        with _translated(f"turning on the point-in-time recovery of {table.name}"):
+            self._dynamodb.update_continuous_backups(
+                TableName=table.name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+            )
+
+    def start(self, request: ExportRequest, attempt: int = 1) -> Export:
+        """Start an export, or get the one that the same request and attempt started within eight hours.
+
+        Args:
+            request: What to export.
+            attempt: 1 for the first; the next number after an export of this request has FAILED.
+
+        Raises:
+            WindowNotClosed: If the end is still in the future by DynamoDB's clock.
+            ExportTimeRefused: If point-in-time recovery can't give that time.
+            RecoveryDisabled: If point-in-time recovery is off.
+            ExportConflict: If the table's destination or view has changed since.
+            ExportError: As the other classes of `errors.py` say.
+        """
+        parameters: dict[str, Any] = {
+            "TableArn": request.table.arn,
+            "S3Bucket": self._destination.bucket,
+            "S3Prefix": export_prefix(request, self._destination),
+            "ExportFormat": "DYNAMODB_JSON",
+            "ClientToken": client_token(request, attempt),
+        }
+        if self._destination.owner:
+            parameters["S3BucketOwner"] = self._destination.owner
+        match request:
+            case FullExport():
+                parameters |= {"ExportType": "FULL_EXPORT", "ExportTime": request.time}
+            case IncrementalExport():
+                parameters |= {
+                    "ExportType": "INCREMENTAL_EXPORT",
+                    "IncrementalExportSpecification": {
+                        "ExportFromTime": request.window.start,
+                        "ExportToTime": request.window.end,
+                        "ExportViewType": request.view.value,
+                    },
+                }
+        with _translated(f"starting {request}"):
+            answer = self._dynamodb.export_table_to_point_in_time(**parameters)
+        export = _export(answer["ExportDescription"])
+        _LOG.info("%s: attempt %d is %s, %s", request, attempt, export.arn, export.status)
+        return export
+
+    def describe(self, export_arn: str) -> Export:
+        """Return an export as it stands.
+
+        Raises:
+            ExportNotFound: If DynamoDB does not know it, or no longer.
+        """
+        with _translated(f"describing the export {export_arn}"):
+            return _export(self._dynamodb.describe_export(ExportArn=export_arn)["ExportDescription"])
+
+    def list_exports(self, table: SourceTable) -> Iterator[ExportSummary]:
+        """Yield the exports of the table that DynamoDB remembers (90 days), page by page, in no certain order."""
+        token: dict[str, str] = {}
+        while True:
+            with _translated(f"listing the exports of {table.name}"):
+                # botocore has no paginator for ListExports
+                page: Any = self._dynamodb.list_exports(TableArn=table.arn, MaxResults=25, **token)
+            for told in page["ExportSummaries"]:
+                yield ExportSummary(
+                    arn=told["ExportArn"],
+                    status=ExportStatus(told["ExportStatus"]),
+                    kind=_kind(told.get("ExportType")),
+                )
+            if "NextToken" not in page:
+                return
+            token = {"NextToken": page["NextToken"]}
+
+    def find(self, request: ExportRequest) -> tuple[Export, ...]:
+        """Return the exports that exist for just this request, the oldest first.
+
+        They are looked for under the request's own S3 prefix, which one call lists; `ListExports` tells no
+        windows, so that it would cost a `DescribeExport` for each export of the last 90 days. Exports that
+        DynamoDB has forgotten are known by their manifests. What has not yet written its first object is not
+        found here, but by its client token, see `ensure`.
+        """
+        prefix = f"{export_prefix(request, self._destination)}/AWSDynamoDB/"
+        exports = (self._export_at(request, prefix, export_id) for export_id in self._export_ids(prefix))
+        return tuple(sorted((e for e in exports if e is not None), key=lambda export: export.started_at))
+
+    def ensure(self, request: ExportRequest) -> Export:
+        """Return the export of this request: a completed or running one if there is one, else a new one.
+
+        A request is never exported twice by the same means: what has begun is found by its S3 prefix, or, before
+        it has written anything, by its client token. After a FAILED export the next attempt is started.
+
+        Raises:
+            ExportError: As for `start`, and if too many attempts have failed.
+        """
+        found = self.find(request)
+        for wanted in (ExportStatus.COMPLETED, ExportStatus.IN_PROGRESS):
+            for export in reversed(found):
+                if export.status is wanted:
+                    return export
+        for attempt in range(len(found) + 1, len(found) + 1 + _MOST_ATTEMPTS):
+            export = self.start(request, attempt)
+            if export.status is ExportStatus.IN_PROGRESS:
+                return export
+            # The answer to a token of before: that attempt failed before it wrote anything, or completed and
+            # its files have been removed since.
+            if export.status is ExportStatus.COMPLETED and self._is_written(export):
+                return export
+        raise ExportError(
+            f"{_MOST_ATTEMPTS} attempts at {request} have failed within eight hours; "
+            "mend what the last FAILED export says, then materialise again tomorrow or change the bucket"
+        )
+
+    def read_manifest(self, request: ExportRequest, export: Export) -> Manifest:
+        """Read and verify the manifest of a completed export, and check that it answers the request.
+
+        Raises:
+            ExportFailed: If the export has failed; the message says what to do.
+            ManifestMissing: If the manifest, or the export's data, has been removed.
+            ManifestDamaged: As `manifest.read_manifest` says.
+            WrongExport: If the manifest is of another table, kind or time.
+        """
+        if export.status is ExportStatus.FAILED:
+            remedy = FAILURE_REMEDIES.get(export.failure_code or "", "see the message, and materialise again")
+            raise ExportFailed(
+                f"{request} ({export.arn}) has FAILED: {export.failure_code}: {export.failure_message}. "
+                f"What to do: {remedy}."
+            )
+        if export.manifest_key is None:
+            raise ManifestMissing(f"{request} ({export.arn}) is {export.status}: it has no manifest yet")
+        manifest = read_manifest(self._s3, export.bucket, export.manifest_key)
+        _require_match(request, manifest)
+        return manifest
+
+    def _export_ids(self, prefix: str) -> Iterator[str]:
+        """Yield the names of the folders under a prefix that exports write their manifests to."""
+        with _translated(f"listing s3://{self._destination.bucket}/{prefix}"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(
+                Bucket=self._destination.bucket, Prefix=prefix, Delimiter="/"
+            )
+            try:
+                for page in pages:
+                    for folder in page.get("CommonPrefixes", []):
+                        name = folder.get("Prefix", "").removeprefix(prefix).rstrip("/")
+                        if name != "data":
+                            yield name
+            except ClientError as error:
+                # No bucket: DynamoDB accepts the export all the same and tells as FAILED what is wrong.
+                if error.response.get("Error", {}).get("Code") != "NoSuchBucket":
+                    raise
+
+    def _export_at(self, request: ExportRequest, prefix: str, export_id: str) -> Export | None:
+        """Return the export of that id if it answers the request."""
+        try:
+            export = self.describe(f"{request.table.arn}/export/{export_id}")
+        except ExportNotFound:
+            try:
+                manifest = read_manifest(
+                    self._s3, self._destination.bucket, f"{prefix}{export_id}/manifest-summary.json"
+                )
+            except ManifestMissing:
+                return None  # it never completed, and DynamoDB has forgotten it
+            export = _export_of_manifest(manifest, self._destination.bucket)
+        if export.table_id != request.table.table_id:
+            return None
+        if export.status is ExportStatus.COMPLETED and not self._is_written(export):
+            return None
+        return export
+
+    def _is_written(self, export: Export) -> bool:
+        """Tell whether a completed export's manifest is still in the bucket."""
+        if export.manifest_key is None:
+            return False
+        try:
+            self._s3.head_object(Bucket=export.bucket, Key=export.manifest_key)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in {"404", "NoSuchKey", "NoSuchBucket"}:
+                return False
+            raise translate(error, f"looking for s3://{export.bucket}/{export.manifest_key}") from error
+        except BotoCoreError as error:
+            raise translate(error, f"looking for s3://{export.bucket}/{export.manifest_key}") from error
+        return True
+
+
+@contextmanager
+def _translated(doing: str) -> Generator[None]:
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise translate(error, doing) from error
+
+
+def _kind(export_type: str | None) -> ExportKind:
+    # Absent from DescribeExport where the caller left the default, a full export.
+    return ExportKind.INCREMENTAL if export_type == "INCREMENTAL_EXPORT" else ExportKind.FULL
+
+
+def _export(description: ExportDescriptionTypeDef) -> Export:
+    told: Any = description
+    kind = _kind(told.get("ExportType"))
+    window: Window | None = None
+    if kind is ExportKind.INCREMENTAL:
+        times = told["IncrementalExportSpecification"]
+        window = Window(times["ExportFromTime"], times["ExportToTime"])
+    time, ended_at = told.get("ExportTime"), told.get("EndTime")
+    return Export(
+        arn=told["ExportArn"],
+        status=ExportStatus(told["ExportStatus"]),
+        kind=kind,
+        table_id=told["TableId"],
+        time=time.astimezone(UTC) if time and kind is ExportKind.FULL else None,
+        window=window,
+        bucket=told["S3Bucket"],
+        started_at=told["StartTime"].astimezone(UTC),
+        ended_at=ended_at.astimezone(UTC) if ended_at else None,
+        manifest_key=told.get("ExportManifest"),
+        item_count=told.get("ItemCount"),
+        billed_bytes=told.get("BilledSizeBytes"),
+        failure_code=told.get("FailureCode"),
+        failure_message=told.get("FailureMessage"),
+    )
+
+
+def _export_of_manifest(manifest: Manifest, bucket: str) -> Export:
+    return Export(
+        arn=manifest.export_arn,
+        status=ExportStatus.COMPLETED,
+        kind=manifest.kind,
+        table_id=manifest.table_id,
+        time=manifest.time,
+        window=manifest.window,
+        bucket=bucket,
+        started_at=manifest.started_at,
+        ended_at=manifest.ended_at,
+        manifest_key=manifest.uri.removeprefix(f"s3://{bucket}/"),
+        item_count=manifest.item_count,
+        billed_bytes=manifest.billed_bytes,
+    )
+
+
+def _require_match(request: ExportRequest, manifest: Manifest) -> None:
+    """Check that a manifest describes what was requested."""
+    problem = ""
+    if manifest.kind is not request.kind:
+        problem = f"is a {manifest.kind} export, where a {request.kind} one was expected"
+    elif manifest.table_id != request.table.table_id:
+        problem = (
+            f"is of the table id {manifest.table_id}, but {request.table.name} is {request.table.table_id}; "
+            "was the table re-created?"
+        )
+    elif isinstance(request, FullExport):
+        if manifest.time != request.time:
+            problem = f"is at {manifest.time and format_time(manifest.time)}"
+    elif manifest.window != request.window:
+        problem = f"is over {manifest.window}"
+    if problem:
+        raise WrongExport(
+            f"{manifest.uri} {problem}; wanted was {request}. Remove what does not belong under this prefix, "
+            "and materialise again."
+        )

@@ -1,0 +1,151 @@
+"""What is asked of DynamoDB: the source table, the kind and time of an export, and where it goes.
+
+Pure values and pure functions of them; the calls themselves are in `client.py`.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from ddb_lake.windows import LONGEST_EXPORT, QUARTER_HOUR, Window
+
+_TOKENS = uuid.UUID("3a5c1d0e-6c55-5d0b-9d0f-0b6a3f8a1c77")
+"""The name space of client tokens; a change of it makes every window exportable again within eight hours."""
+
+
+class ExportKind(StrEnum):
+    """The two kinds of export, as paths and tokens name them."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+
+
+class ImageView(StrEnum):
+    """Which images an incremental export holds (`ExportViewType`)."""
+
+    NEW_IMAGE = "NEW_IMAGE"
+    NEW_AND_OLD_IMAGES = "NEW_AND_OLD_IMAGES"
+
+
+@dataclass(frozen=True)
+class KeyAttribute:
+    """One attribute of the primary key, with its DynamoDB type and its role."""
+
+    name: str
+    type: Literal["S", "N", "B"]
+    role: Literal["HASH", "RANGE"]
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """A DynamoDB table as `DescribeTable` tells it.
+
+    `table_id` is its identity: a name can be used again, an id can't.
+    """
+
+    arn: str
+    table_id: str
+    name: str
+    key: tuple[KeyAttribute, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Destination:
+    """The S3 bucket for exports, the prefix in it (no slash at either end), and its owner where that differs."""
+
+    bucket: str
+    prefix: str = ""
+    owner: str | None = None
+
+
+@dataclass(frozen=True)
+class FullExport:
+    """A request for the table as it was at `time`: all that was written before, nothing written at it.
+
+    Raises:
+        ValueError: If the time has a fraction of a second or no time zone.
+    """
+
+    table: SourceTable
+    time: datetime
+    kind: Literal[ExportKind.FULL] = ExportKind.FULL
+
+    def __post_init__(self) -> None:
+        _require_whole_seconds(self.time)
+
+    @property
+    def label(self) -> str:
+        """The time as paths and tokens carry it, such as `20261124T181500Z`."""
+        return _compact(self.time)
+
+    def __str__(self) -> str:
+        return f"the full export of {self.table.name} at {_compact(self.time)}"
+
+
+@dataclass(frozen=True)
+class IncrementalExport:
+    """A request for what changed in `window`.
+
+    Raises:
+        ValueError: If a bound has a fraction of a second, or the window is shorter than 15 minutes or longer
+            than 24 hours (AWS: S3DataExport_Requesting).
+    """
+
+    table: SourceTable
+    window: Window
+    view: ImageView = ImageView.NEW_IMAGE
+    kind: Literal[ExportKind.INCREMENTAL] = ExportKind.INCREMENTAL
+
+    def __post_init__(self) -> None:
+        _require_whole_seconds(self.window.start)
+        _require_whole_seconds(self.window.end)
+        if not QUARTER_HOUR <= self.window.duration <= LONGEST_EXPORT:
+            raise ValueError(
+                f"the window {self.window} lasts {self.window.duration}; "
+                "DynamoDB exports between 15 minutes and 24 hours incrementally"
+            )
+
+    @property
+    def label(self) -> str:
+        """The window as paths and tokens carry it, such as `20261124T181500Z-20261124T183000Z`."""
+        return f"{_compact(self.window.start)}-{_compact(self.window.end)}"
+
+    def __str__(self) -> str:
+        return f"the incremental export of {self.table.name} over {self.window}"
+
+
+ExportRequest = FullExport | IncrementalExport
+
+
+def export_prefix(request: ExportRequest, destination: Destination) -> str:
+    """Return the S3 prefix that belongs to this request alone: table, kind and window, readable by people.
+
+    Incremental exports put their data files into a `data/` folder that all exports of a prefix share
+    (AWS: S3DataExport.Output), hence one prefix each.
+    """
+    parts = (destination.prefix, request.table.name, request.kind.value, request.label)
+    return "/".join(part for part in parts if part)
+
+
+def client_token(request: ExportRequest, attempt: int) -> str:
+    """Return the idempotency token of an attempt: the same for the same table id, kind, window and attempt.
+
+    DynamoDB answers a repeated token with the export that it began, for eight hours after that one ended, so
+    a process that died after its call does not pay twice. A FAILED export keeps its token too: the next try
+    needs the next attempt number.
+    """
+    return str(uuid.uuid5(_TOKENS, f"{request.table.table_id}/{request.kind}/{request.label}/{attempt}"))
+
+
+def _require_whole_seconds(time: datetime) -> None:
+    if time.tzinfo is None or time.utcoffset() != timedelta(0):
+        raise ValueError(f"the export time {time!r} must be an aware UTC time")
+    if time.microsecond:
+        raise ValueError(f"the export time {time.isoformat()} must be whole seconds")
+
+
+def _compact(time: datetime) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ")
