@@ -34,9 +34,12 @@ from ddb_lake.exports.requests import (
     KeyAttribute,
     SourceTable,
     client_token,
+    compact_time,
     export_prefix,
+    kind_prefix,
+    window_of_label,
 )
-from ddb_lake.windows import Window, format_time
+from ddb_lake.windows import LONGEST_EXPORT, Window, format_time
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -248,8 +251,18 @@ class ExportClient:
         found here, but by its client token, see `ensure`.
         """
         prefix = f"{export_prefix(request, self._destination)}/AWSDynamoDB/"
-        exports = (self._export_at(request, prefix, export_id) for export_id in self._export_ids(prefix))
+        exports = (self._export_at(request, prefix, name) for name in self._folders(prefix) if name != "data")
         return tuple(sorted((e for e in exports if e is not None), key=lambda export: export.started_at))
+
+    def find_windows(self, table: SourceTable, span: Window) -> tuple[Window, ...]:
+        """Return the windows, touching `span`, for which an incremental export of ours has written anything.
+
+        One listing of S3 tells; `find` then tells how these exports stand.
+        """
+        prefix = f"{kind_prefix(table, ExportKind.INCREMENTAL, self._destination)}/"
+        names = self._folders(prefix, start_after=compact_time(span.start - LONGEST_EXPORT))
+        windows = (window_of_label(name) for name in names)
+        return tuple(w for w in windows if w and w.start < span.end and w.end > span.start)
 
     def ensure(self, request: ExportRequest) -> Export:
         """Return the export of this request: a completed or running one if there is one, else a new one.
@@ -299,18 +312,16 @@ class ExportClient:
         _require_match(request, manifest)
         return manifest
 
-    def _export_ids(self, prefix: str) -> Iterator[str]:
-        """Yield the names of the folders under a prefix that exports write their manifests to."""
+    def _folders(self, prefix: str, start_after: str = "") -> Iterator[str]:
+        """Yield the names of the folders right under a prefix, in order, from a name on."""
         with _translated(f"listing s3://{self._destination.bucket}/{prefix}"):
             pages = self._s3.get_paginator("list_objects_v2").paginate(
-                Bucket=self._destination.bucket, Prefix=prefix, Delimiter="/"
+                Bucket=self._destination.bucket, Prefix=prefix, Delimiter="/", StartAfter=prefix + start_after
             )
             try:
                 for page in pages:
                     for folder in page.get("CommonPrefixes", []):
-                        name = folder.get("Prefix", "").removeprefix(prefix).rstrip("/")
-                        if name != "data":
-                            yield name
+                        yield folder.get("Prefix", "").removeprefix(prefix).rstrip("/")
             except ClientError as error:
                 # No bucket: DynamoDB accepts the export all the same and tells as FAILED what is wrong.
                 if error.response.get("Error", {}).get("Code") != "NoSuchBucket":

@@ -5,7 +5,7 @@ Pure values and pure functions of them; the calls themselves are in `client.py`.
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
@@ -13,6 +13,8 @@ from ddb_lake.windows import LONGEST_EXPORT, QUARTER_HOUR, Window
 
 _TOKENS = uuid.UUID("3a5c1d0e-6c55-5d0b-9d0f-0b6a3f8a1c77")
 """The name space of client tokens; a change of it makes every window exportable again within eight hours."""
+
+_COMPACT = "%Y%m%dT%H%M%SZ"
 
 
 class ExportKind(StrEnum):
@@ -79,10 +81,10 @@ class FullExport:
     @property
     def label(self) -> str:
         """The time as paths and tokens carry it, such as `20261124T181500Z`."""
-        return _compact(self.time)
+        return compact_time(self.time)
 
     def __str__(self) -> str:
-        return f"the full export of {self.table.name} at {_compact(self.time)}"
+        return f"the full export of {self.table.name} at {compact_time(self.time)}"
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class IncrementalExport:
     @property
     def label(self) -> str:
         """The window as paths and tokens carry it, such as `20261124T181500Z-20261124T183000Z`."""
-        return f"{_compact(self.window.start)}-{_compact(self.window.end)}"
+        return f"{compact_time(self.window.start)}-{compact_time(self.window.end)}"
 
     def __str__(self) -> str:
         return f"the incremental export of {self.table.name} over {self.window}"
@@ -126,8 +128,21 @@ def export_prefix(request: ExportRequest, destination: Destination) -> str:
     Incremental exports put their data files into a `data/` folder that all exports of a prefix share
     (AWS: S3DataExport.Output), hence one prefix each.
     """
-    parts = (destination.prefix, request.table.name, request.kind.value, request.label)
-    return "/".join(part for part in parts if part)
+    return f"{kind_prefix(request.table, request.kind, destination)}/{request.label}"
+
+
+def kind_prefix(table: SourceTable, kind: ExportKind, destination: Destination) -> str:
+    """Return the S3 prefix under which all exports of a table and kind have their own prefixes."""
+    return "/".join(part for part in (destination.prefix, table.name, kind.value) if part)
+
+
+def window_of_label(label: str) -> Window | None:
+    """Return the window that a label of an incremental export tells, or None if it is no such label."""
+    start, _, end = label.partition("-")
+    try:
+        return Window(_read_compact(start), _read_compact(end))
+    except ValueError:
+        return None
 
 
 def client_token(request: ExportRequest, attempt: int) -> str:
@@ -147,5 +162,10 @@ def _require_whole_seconds(time: datetime) -> None:
         raise ValueError(f"the export time {time.isoformat()} must be whole seconds")
 
 
-def _compact(time: datetime) -> str:
-    return time.strftime("%Y%m%dT%H%M%SZ")
+def compact_time(time: datetime) -> str:
+    """Write a UTC time as paths carry it, such as `20261124T181500Z`; such texts sort as their times do."""
+    return time.strftime(_COMPACT)
+
+
+def _read_compact(text: str) -> datetime:
+    return datetime.strptime(text, _COMPACT).replace(tzinfo=UTC)

@@ -1,0 +1,178 @@
+"""The six assets of one source table: the bootstrap's chain of three, and the windows' chain of three.
+
+Thin: they translate partitions to windows, let the pipeline work, and say in metadata what happened.
+"""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from ddb_lake import metadata
+from ddb_lake.checks import COVERAGE, check_coverage
+from ddb_lake.config import TableSettings
+from ddb_lake.errors import DdbLakeError
+from ddb_lake.partitions import INITIAL, initial_partition, window_of, window_partitions
+from ddb_lake.resources import DynamoDBExports, Lake, open_pipeline
+from ddb_lake.windows import blocks, format_time, quarter_hours
+
+DAY_OF_WINDOWS = 96
+"""Adjacent windows in one run, and so in one export: 24 hours, the most that DynamoDB exports incrementally."""
+
+
+def build_assets(table: TableSettings) -> list[dg.AssetsDefinition]:
+    """Return the six assets of a source table, in the order of the data's flow."""
+    initial_export, initial_items, initial_table = _build_initial_load(table)
+    return [initial_export, initial_items, initial_table, *_build_incremental(table, initial_table)]
+
+
+def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]:
+    name, group = table.name, f"{table.identifier}/initial_load"
+
+    @dg.asset(
+        key_prefix=[name],
+        partitions_def=initial_partition,
+        group_name=group,
+        kinds={"dynamodb", "s3"},
+        description=f"The full export of {name} at {format_time(table.start)}: everything written before. "
+        "Found if it exists, else started; done when the export has completed and its manifest is verified.",
+    )
+    def initial_export(
+        context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake
+    ) -> dg.MaterializeResult:
+        with _failures_explained():
+            pipeline = open_pipeline(table, exports, lake)
+            source = pipeline.wait_for_export(pipeline.bootstrap_request, _wait(context))
+            return dg.MaterializeResult(metadata={**metadata.of_exports([source]), "time": format_time(table.start)})
+
+    @dg.asset(
+        key_prefix=[name],
+        partitions_def=initial_partition,
+        group_name=group,
+        deps=[initial_export],
+        kinds={"polars", "parquet"},
+        pool=name,
+        description=f"The items of {name}'s full export, decoded and typed, as Parquet files in the replica's "
+        "folder that nobody sees yet.",
+    )
+    def initial_items(
+        context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake
+    ) -> dg.MaterializeResult:
+        with _failures_explained():
+            pipeline = open_pipeline(table, exports, lake)
+            items = pipeline.stage_bootstrap()
+            return dg.MaterializeResult(metadata=metadata.of_staged(items, pipeline.change_log.columns()))
+
+    @dg.asset(
+        key_prefix=[name],
+        partitions_def=initial_partition,
+        group_name=group,
+        deps=[initial_items],
+        kinds={"deltalake"},
+        pool=name,
+        description=f"The replica of {name} as it was at {format_time(table.start)}: one commit that makes the "
+        "staged files the whole table.",
+    )
+    def initial_table(
+        context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake
+    ) -> dg.MaterializeResult:
+        with _failures_explained():
+            pipeline = open_pipeline(table, exports, lake)
+            commit = pipeline.commit_bootstrap()
+            return dg.MaterializeResult(
+                metadata=metadata.of_bootstrap(commit, pipeline.replica.columns(), pipeline.replica.location.uri)
+            )
+
+    return initial_export, initial_items, initial_table
+
+
+def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition) -> tuple[dg.AssetsDefinition, ...]:
+    name, group = table.name, f"{table.identifier}/incremental"
+    windows = window_partitions(table.start)
+    # The same policy on all three, or Dagster would split the chain into separate runs.
+    coalesced = dg.BackfillPolicy.multi_run(max_partitions_per_run=DAY_OF_WINDOWS)
+
+    @dg.asset(
+        key_prefix=[name],
+        partitions_def=windows,
+        group_name=group,
+        kinds={"dynamodb", "s3"},
+        backfill_policy=coalesced,
+        description=f"The incremental export of {name} over the window: each item that changed, once. Found if it "
+        "exists, else started; done when the export has completed and its manifest is verified. Adjacent windows "
+        "materialised together share one export of up to 24 hours.",
+    )
+    def raw_export(context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake) -> dg.MaterializeResult:
+        with _failures_explained():
+            pipeline, window = open_pipeline(table, exports, lake), window_of(context)
+            requests = [pipeline.window_request(block) for block in blocks(quarter_hours(window))]
+            sources = [pipeline.wait_for_export(request, _wait(context)) for request in requests]
+            return dg.MaterializeResult(metadata={**metadata.of_exports(sources), "window": str(window)})
+
+    @dg.asset(
+        key_prefix=[name],
+        partitions_def=windows,
+        group_name=group,
+        deps=[raw_export],
+        kinds={"polars", "deltalake"},
+        pool=name,
+        backfill_policy=coalesced,
+        description=f"The window's changes of {name}, decoded and typed, in the change log: key, write time, and "
+        "the new image or that the item was deleted. A window is replaced as a whole.",
+    )
+    def decoded_items(
+        context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake
+    ) -> dg.MaterializeResult:
+        with _failures_explained():
+            pipeline, window = open_pipeline(table, exports, lake), window_of(context)
+            decoded = pipeline.decode(window)
+            return dg.MaterializeResult(
+                metadata=metadata.of_decoded(decoded, pipeline.change_log.columns(), pipeline.change_log.location.uri)
+            )
+
+    @dg.asset(
+        key_prefix=[name],
+        partitions_def=windows,
+        group_name=group,
+        deps=[
+            decoded_items,
+            dg.AssetDep(initial_table, partition_mapping=dg.SpecificPartitionsPartitionMapping([INITIAL])),
+        ],
+        kinds={"deltalake"},
+        pool=name,
+        backfill_policy=coalesced,
+        check_specs=[dg.AssetCheckSpec(COVERAGE, asset=dg.AssetKey([name, "delta_table"]))],
+        description=f"The replica of {name}: the table's current state as a Delta table. One commit applies the "
+        "window and records it as covered; the last write of an item wins, in whatever order windows arrive.",
+    )
+    def delta_table(context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake) -> dg.MaterializeResult:
+        with _failures_explained():
+            pipeline = open_pipeline(table, exports, lake)
+            commit = pipeline.apply(window_of(context))
+            return dg.MaterializeResult(
+                metadata=metadata.of_commit(commit, pipeline.replica.columns(), pipeline.replica.location.uri),
+                check_results=[check_coverage(table, pipeline.replica.coverage())],
+            )
+
+    return raw_export, decoded_items, delta_table
+
+
+@contextmanager
+def _failures_explained() -> Generator[None]:
+    """Show an error that ddb_lake understands as its message, not as a stack trace."""
+    try:
+        yield
+    except DdbLakeError as error:
+        # Another try of the same step can't help: each would cost another export, or meet the same damage.
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+def _wait(context: dg.AssetExecutionContext) -> Callable[[str, float], None]:
+    """Return what a waiting step does between two looks at its export: say so, and sleep."""
+
+    def wait(progress: str, seconds: float) -> None:
+        context.log.info(progress)
+        time.sleep(seconds)
+
+    return wait

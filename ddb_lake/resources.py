@@ -1,0 +1,98 @@
+"""What the assets and the sensor reach the world by: DynamoDB's exports, and the lake that the tables live in."""
+
+from functools import cached_property
+from typing import Any
+
+import boto3
+import dagster as dg
+from botocore.config import Config
+from dagster_aws.utils import ResourceWithBoto3Configuration
+from pydantic import Field
+
+from ddb_lake.config import AwsMode, AwsSettings, LakeSettings, TableSettings
+from ddb_lake.exports import ExportClient
+from ddb_lake.pipeline import Pipeline
+from ddb_lake.replica import Location
+
+EMBEDDED_KEY = "embedded"
+"""Access key and secret for the embedded AWS, which takes any: so that real ones are never sent to it."""
+
+
+class DynamoDBExports(ResourceWithBoto3Configuration):
+    """The export calls of DynamoDB, for the tables of lake.yaml."""
+
+    @classmethod
+    def of(cls, aws: AwsSettings) -> "DynamoDBExports":
+        """Return the resource that lake.yaml's `aws` describes."""
+        if aws.mode is AwsMode.EMBEDDED:
+            return cls(endpoint_url=aws.endpoint, aws_access_key_id=EMBEDDED_KEY, aws_secret_access_key=EMBEDDED_KEY)
+        return cls(profile_name=aws.profile)
+
+    def client(self, table: TableSettings) -> ExportClient:
+        """Return the client for a table's region and destination."""
+        session = boto3.Session(
+            region_name=table.region,
+            profile_name=self.profile_name,
+            aws_access_key_id=self.aws_access_key_id,
+            aws_secret_access_key=self.aws_secret_access_key,
+        )
+        options: dict[str, Any] = {
+            "endpoint_url": self.endpoint_url,
+            "verify": self.verify,
+            "config": Config(
+                retries={"max_attempts": self.max_attempts, "mode": "standard"},
+                s3={"addressing_style": "path" if self.endpoint_url else "auto"},
+            ),
+        }
+        return ExportClient(session.client("dynamodb", **options), session.client("s3", **options), table.destination)
+
+
+class Lake(dg.ConfigurableResource):
+    """Where the Delta tables live: a folder or an S3 URL, and how it is reached."""
+
+    uri: str = Field(description="A local folder, or s3://bucket/prefix.")
+    region: str | None = Field(default=None, description="The bucket's region, where the lake is on S3.")
+    endpoint_url: str | None = Field(default=None, description="The embedded AWS's endpoint.")
+    profile_name: str | None = Field(default=None, description="The AWS profile that reaches the bucket.")
+
+    @classmethod
+    def of(cls, lake: LakeSettings, aws: AwsSettings) -> "Lake":
+        """Return the resource that lake.yaml's `lake` describes."""
+        endpoint = aws.endpoint if aws.mode is AwsMode.EMBEDDED else None
+        return cls(uri=lake.uri, region=lake.region, endpoint_url=endpoint, profile_name=aws.profile)
+
+    def locate(self, table: TableSettings, name: str) -> Location:
+        """Return the location of a source table's Delta table, `change_log` or `replica`."""
+        return Location(f"{self.uri}/{table.name}/{name}", self._storage_options)
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        return boto3.Session(profile_name=self.profile_name, region_name=self.region)
+
+    @property
+    def _storage_options(self) -> dict[str, str]:
+        """The options for object storage; credentials are asked for anew each time, since they expire."""
+        if not self.uri.startswith("s3://"):
+            return {}
+        if self.endpoint_url:
+            return {
+                "AWS_ENDPOINT_URL": self.endpoint_url,
+                "AWS_ALLOW_HTTP": "true",
+                "AWS_REGION": self.region or "us-east-1",
+                "AWS_ACCESS_KEY_ID": EMBEDDED_KEY,
+                "AWS_SECRET_ACCESS_KEY": EMBEDDED_KEY,
+            }
+        options = {"AWS_REGION": self._session.region_name or "us-east-1"}
+        if credentials := self._session.get_credentials():
+            frozen = credentials.get_frozen_credentials()
+            if frozen.access_key and frozen.secret_key:
+                options["AWS_ACCESS_KEY_ID"] = frozen.access_key
+                options["AWS_SECRET_ACCESS_KEY"] = frozen.secret_key
+            if frozen.token:
+                options["AWS_SESSION_TOKEN"] = frozen.token
+        return options
+
+
+def open_pipeline(table: TableSettings, exports: DynamoDBExports, lake: Lake) -> Pipeline:
+    """Return a source table's pipeline, reached by the two resources."""
+    return Pipeline(table, exports.client(table), lambda name: lake.locate(table, name))

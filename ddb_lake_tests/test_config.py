@@ -1,0 +1,171 @@
+"""lake.yaml: what it says is what is meant, and each mistake is told with file, key, value and remedy."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from ddb_lake.config import AwsMode, ConfigError, RecoveryPolicy, load_settings
+from ddb_lake.exports import Destination, ImageView
+
+GOOD = """\
+aws: real
+lake: s3://lake-bucket/dynamodb
+tables:
+  - table: orders
+    region: eu-central-1
+    start: 2026-11-24T18:15:00Z
+    bucket: export-bucket
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "lake.yaml"
+        path.write_text(dedent(text))
+        return path
+
+    return write
+
+
+def test_a_short_file_gets_the_defaults(write):
+    settings = load_settings(write(GOOD))
+    table = settings.tables[0]
+    assert settings.aws.mode is AwsMode.REAL
+    assert not settings.sensor.running
+    assert table.name == "orders"
+    assert table.start == datetime(2026, 11, 24, 18, 15, tzinfo=UTC)
+    assert table.destination == Destination("export-bucket")
+    assert table.view is ImageView.NEW_IMAGE
+    assert table.recovery is RecoveryPolicy.CHECK
+
+
+def test_every_key_is_understood(write):
+    settings = load_settings(
+        write(
+            """\
+            aws: {mode: embedded, endpoint: "http://127.0.0.1:4999"}
+            lake: {uri: s3://lake-bucket/x, region: eu-west-1}
+            sensor: {running: true, interval_seconds: 15}
+            tables:
+              - table: arn:aws:dynamodb:us-east-1:123456789012:table/my-table.v1
+                region: us-east-1
+                start: "2026-11-24T19:15:00+01:00"
+                bucket: exports
+                prefix: a/b
+                bucket_owner: "210987654321"
+                alias: mine
+                view: NEW_AND_OLD_IMAGES
+                strategy: copy_on_write
+                recovery: enable
+            """
+        )
+    )
+    table = settings.tables[0]
+    assert settings.aws.endpoint == "http://127.0.0.1:4999"
+    assert (settings.lake.uri, settings.lake.region) == ("s3://lake-bucket/x", "eu-west-1")
+    assert (settings.sensor.running, settings.sensor.interval_seconds) == (True, 15)
+    assert table.name == "mine"
+    assert table.start == datetime(2026, 11, 24, 18, 15, tzinfo=UTC)
+    assert table.destination == Destination("exports", "a/b", "210987654321")
+
+
+def test_a_local_lake_is_found_from_the_files_folder(write):
+    path = write(GOOD.replace("s3://lake-bucket/dynamodb", "data/lake"))
+    assert load_settings(path).lake.uri == str(path.parent / "data" / "lake")
+
+
+def test_names_are_made_fit_for_dagster(write):
+    table = load_settings(write(GOOD.replace("table: orders", "table: my-table.v1"))).tables[0]
+    assert (table.name, table.identifier) == ("my-table.v1", "my_table_v1")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        # times
+        ("18:15:00Z", "18:07:00Z", "tables.0.start: 2026-11-24T18:07:00+00:00: not on a quarter-hour; write 2026-11-24T18:00:00Z or 2026-11-24T18:15:00Z"),
+        ("2026-11-24T18:15:00Z", "2026-11-24T18:15:00", "tables.0.start: 2026-11-24T18:15:00: not a time with a time zone"),
+        ("2026-11-24T18:15:00Z", "2026-11-24", "tables.0.start: 2026-11-24: not a time with a time zone"),
+        ("2026-11-24T18:15:00Z", "soon", "tables.0.start: 'soon': not a time with a time zone"),
+        # names and places
+        ("table: orders", "table: a b", "tables.0.table: 'a b': neither a table's name"),
+        ("table: orders", "table: arn:aws:s3:::orders", "tables.0.table: 'arn:aws:s3:::orders': neither a table's name"),
+        ("table: orders", "table: arn:aws:dynamodb:us-east-1:123456789012:table/orders", "the ARN is of the region us-east-1, but region says eu-central-1"),
+        ("bucket: export-bucket", "bucket: s3://export-bucket/x", "tables.0.bucket: 's3://export-bucket/x': not a bucket's name"),
+        ("bucket: export-bucket", "bucket: export-bucket\n    prefix: /x/", "tables.0.prefix: '/x/': not a prefix; write it without a slash at either end"),
+        ("bucket: export-bucket", "bucket: export-bucket\n    bucket_owner: 123", "tables.0.bucket_owner: 123: not an account id"),
+        ("region: eu-central-1", "region: Frankfurt", "tables.0.region: 'Frankfurt': it does not have the form"),
+        ("lake: s3://lake-bucket/dynamodb", "lake: gs://lake", "lake.uri: 'gs://lake': neither a local path nor an S3 URL"),
+        # choices
+        ("aws: real", "aws: localstack", "aws.mode: 'localstack': write 'embedded' or 'real'"),
+        ("bucket: export-bucket", "bucket: export-bucket\n    view: NEW_IMAGES", "tables.0.view: 'NEW_IMAGES': write 'NEW_IMAGE' or 'NEW_AND_OLD_IMAGES'"),
+        ("bucket: export-bucket", "bucket: export-bucket\n    strategy: magic", "tables.0.strategy: 'magic': write 'copy_on_write'"),
+        ("aws: real", "aws: {mode: real, endpoint: 'http://127.0.0.1:1'}", "endpoint belongs to mode: embedded"),
+        ("aws: real", "aws: {mode: embedded, profile: x}", "profile belongs to mode: real"),
+        ("aws: real", "aws: {mode: embedded, endpoint: 'http://aws.example'}", "aws.endpoint: 'http://aws.example': it does not have the form"),
+        # structure
+        ("    bucket: export-bucket\n", "", "tables.0.bucket: it is missing; add it"),
+        ("aws: real", "awz: real", "awz: 'real': there is no such key; correct its name or remove it"),
+        ("aws: real", "aws: real\naws: real", "the key aws is given twice"),
+        ("aws: real", "aws: [", "not YAML"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_key_value_and_remedy(write, old, new, told):
+    assert old in GOOD
+    path = write(GOOD.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path)
+    assert told in str(caught.value)
+    assert all(str(path) in line for line in str(caught.value).splitlines()[:1])
+
+
+def test_a_lake_without_tables_is_refused(write):
+    with pytest.raises(ConfigError, match="tables is empty; name at least one table"):
+        load_settings(write("aws: real\nlake: x\ntables: []\n"))
+
+
+def test_all_mistakes_are_told_at_once(write):
+    text = GOOD.replace("orders", "a").replace("18:15", "18:16").replace("export-bucket", "B")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(write(text))
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_two_tables_of_one_name_need_an_alias(write):
+    second = GOOD[GOOD.index("  - table") :].replace("orders", "or.ders")
+    with pytest.raises(ConfigError, match="would share the name or_ders; give one of them another alias"):
+        load_settings(write(GOOD.replace("table: orders", "table: or-ders") + second))
+
+
+@pytest.mark.parametrize(
+    "secret", ["aws_secret_access_key: hunter2", "aws_session_token: hunter2", "password: hunter2"]
+)
+def test_a_secret_is_refused_and_never_shown(write, secret):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(write(GOOD + f"    {secret}\n"))
+    assert "lake.yaml holds no credentials" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_lake_url_with_credentials_is_refused(write):
+    with pytest.raises(ConfigError, match="neither a local path nor an S3 URL"):
+        load_settings(write(GOOD.replace("s3://lake-bucket", "s3://key:hunter2@lake-bucket")))
+
+
+def test_a_file_that_is_not_there_is_told_with_the_ways_out(tmp_path):
+    with pytest.raises(ConfigError, match="there is no such file; run from the folder"):
+        load_settings(tmp_path / "lake.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "just text\n"])
+def test_a_file_without_keys_is_refused(write, text):
+    with pytest.raises(ConfigError, match="must hold the keys"):
+        load_settings(write(text))
+
+
+def test_the_projects_own_lake_yaml_is_valid():
+    root = Path(__file__).parents[1]
+    assert load_settings(root / "lake.yaml").tables[0].name == "measurement"
