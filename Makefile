@@ -34,7 +34,7 @@ lock: ## resolve setup.cfg into requirements.lock anew
 clean:
 	@rm -rf .venv .dagster .dev .demo build *.egg-info
 
-$(ENVIRONMENT): requirements.lock setup.cfg pyproject.toml
+$(ENVIRONMENT): requirements.lock setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ddb_lake needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another by make PYTHON=python3.12 …")'
 	@echo "Setting up .venv (about a minute) …"
 	@$(PYTHON) -m venv --clear .venv

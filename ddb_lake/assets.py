@@ -4,6 +4,7 @@ Thin: they translate partitions to windows, let the pipeline work, and say in me
 """
 
 import time
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -19,6 +20,9 @@ from ddb_lake.windows import blocks, format_time, quarter_hours
 
 DAY_OF_WINDOWS = 96
 """Adjacent windows in one run, and so in one export: 24 hours, the most that DynamoDB exports incrementally."""
+
+# It has been in beta for years, and nothing else makes one export of many windows.
+warnings.filterwarnings("ignore", r"Parameter `backfill_policy`", dg.BetaWarning)
 
 
 def build_assets(table: TableSettings) -> list[dg.AssetsDefinition]:

@@ -41,7 +41,7 @@ def main() -> None:
     with EmbeddedAws(journal=HOME / "aws.sqlite", delay=EXPORT_SECONDS) as aws:
         session = boto3.Session(EMBEDDED_KEY, EMBEDDED_KEY, region_name=REGION)
         _say(f"Writing measurements from {format_time(day.start - timedelta(hours=1))} to {format_time(day.end)} …")
-        give_past(aws.control, session, day.start - timedelta(hours=1), day.end, Measurements(seed=1))
+        give_past(aws.url, session, day.start - timedelta(hours=1), day.end, Measurements(seed=1))
         settings = _settings(aws.url, day)
         table = settings.tables[0]
         _say(f"The bootstrap at {format_time(day.start)}, then {len(quarter_hours(day))} windows by backfill …")
@@ -74,12 +74,13 @@ def _settings(endpoint: str, day: Window) -> Settings:
 def _materialise(settings: Settings, table: TableSettings, day: Window) -> None:
     """Run the two jobs as the Dagster UI would: the bootstrap's partition, then a backfill's range of windows."""
     definitions = build_definitions(settings)
+    quiet = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
     with dg.DagsterInstance.ephemeral() as instance:
         definitions.resolve_job_def(initial_load_job_name(table)).execute_in_process(
-            instance=instance, partition_key=INITIAL
+            instance=instance, partition_key=INITIAL, run_config=quiet
         )
         definitions.resolve_job_def(incremental_job_name(table)).execute_in_process(
-            instance=instance, tags=range_tags(day)
+            instance=instance, tags=range_tags(day), run_config=quiet
         )
 
 

@@ -4,7 +4,6 @@ Everything it makes is in `.dev/` and `.dagster/` of the current folder, so that
 first stopped. Nothing here is needed to run on the real AWS.
 """
 
-import logging
 import os
 import random
 import signal
@@ -12,7 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +22,7 @@ from ddb_lake.config import PATH_VARIABLE, Settings, load_settings
 from ddb_lake.embedded_aws import Control
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.measurements import BUCKET, REGION, TABLE, Measurements, Writer, create
-from ddb_lake.resources import EMBEDDED_KEY
+from ddb_lake.resources import EMBEDDED_KEY, DynamoDBExports, Lake, open_pipeline
 from ddb_lake.windows import floor_quarter_hour, format_time
 
 HOME = Path(".dev")
@@ -43,8 +41,7 @@ class StartFailed(DdbLakeError):
 
 def main() -> None:
     """Run until Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    processes: list[subprocess.Popen[bytes]] = []
+    services: list[Service] = []
     writer: Writer | None = None
     signal.signal(signal.SIGTERM, _interrupt)
     # A shell without job control starts its background jobs with SIGINT ignored, and children inherit that.
@@ -52,17 +49,15 @@ def main() -> None:
     try:
         settings = _settings()
         ui_port = int(os.environ.get("DAGSTER_PORT", "3000"))
-        endpoint_port = int(settings.aws.endpoint.rpartition(":")[2])
-        for port, variable in ((ui_port, "DAGSTER_PORT=3001 make dev"), (endpoint_port, "AWS_PORT=4567 make dev")):
-            _require_free(port, variable)
-        processes.append(_start_aws(settings.aws.endpoint))
+        _require_free(ui_port, "DAGSTER_PORT=3001 make dev")
+        _require_free(_port_of(settings.aws.endpoint), "stop it, or name another port in .dev/lake.yaml")
+        services.append(_aws(settings.aws.endpoint))
+        services[-1].wait_until_ready()
         writer = _start_writer(settings)
-        processes.append(_start_dagster(ui_port))
-        _wait_for(f"http://127.0.0.1:{ui_port}/server_info", processes, "the Dagster UI")
+        services.append(_dagster(ui_port))
+        services[-1].wait_until_ready()
         _greet(settings, ui_port)
-        while all(process.poll() is None for process in processes):
-            time.sleep(0.5)
-        raise StartFailed("the embedded AWS or Dagster has ended by itself; see its last lines above")
+        _watch(settings, services)
     except KeyboardInterrupt:
         _say("\nStopping …")
     except (DdbLakeError, ValueError) as error:
@@ -71,9 +66,73 @@ def main() -> None:
     finally:
         if writer is not None:
             writer.stop()
-        for process in reversed(processes):
-            _stop(process)
+        for service in reversed(services):
+            service.stop()
     _say("Stopped. `make dev` goes on from here; `rm -r .dev .dagster` begins anew.")
+
+
+class Service:
+    """A process that serves HTTP and writes what it has to say to a file of its own.
+
+    Args:
+        name: What people call it.
+        url: What answers once it is ready.
+        log: The file for its output.
+        arguments: The Python module to run, and its arguments.
+        environment: Variables for it alone.
+    """
+
+    def __init__(
+        self, name: str, url: str, log: Path, arguments: list[str], environment: dict[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self._url = url
+        self._log = log
+        with log.open("ab") as output:
+            # A session of its own: Ctrl-C reaches this process alone, which then stops the others in order.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                env={**os.environ, **(environment or {})},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self) -> None:
+        """Wait until the URL answers.
+
+        Raises:
+            StartFailed: If the process ends before, or takes too long.
+        """
+        deadline = time.monotonic() + _STARTUP_SECONDS
+        while time.monotonic() < deadline:
+            self.require_running()
+            try:
+                with urllib.request.urlopen(self._url, timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.25)
+        raise StartFailed(f"{self.name} does not answer at {self._url} within {_STARTUP_SECONDS} s; see {self._log}")
+
+    def require_running(self) -> None:
+        """Raise if the process has ended.
+
+        Raises:
+            StartFailed: With its last lines.
+        """
+        if self._process.poll() is not None:
+            last = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+            raise StartFailed(f"{self.name} has ended by itself; the last lines of {self._log}:\n{last}")
+
+    def stop(self) -> None:
+        """Ask the process to end, and end it where it does not."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
 
 def _settings() -> Settings:
@@ -108,20 +167,29 @@ tables:
 """
 
 
-def _start_aws(endpoint: str) -> subprocess.Popen[bytes]:
-    process = _spawn(
-        "ddb_lake.embedded_aws",
-        *("--port", endpoint.rpartition(":")[2]),
-        *("--journal", str(HOME / "aws.sqlite")),
-        *("--delay", str(EXPORT_SECONDS)),
-        *("--clock", "real"),
+def _aws(endpoint: str) -> Service:
+    return Service(
+        "the embedded AWS",
+        f"{endpoint}/_local/health",
+        HOME / "aws.log",
+        [
+            "ddb_lake.embedded_aws",
+            *("--port", str(_port_of(endpoint))),
+            *("--journal", str(HOME / "aws.sqlite")),
+            *("--delay", str(EXPORT_SECONDS)),
+            *("--clock", "real"),
+        ],
     )
-    try:
-        _wait_for(f"{endpoint}/_local/health", [process], "the embedded AWS")
-    except BaseException:
-        _stop(process)
-        raise
-    return process
+
+
+def _dagster(port: int) -> Service:
+    return Service(
+        "Dagster",
+        f"http://127.0.0.1:{port}/server_info",
+        HOME / "dagster.log",
+        ["dagster", "dev", "--workspace", "workspace.yaml", "--host", "127.0.0.1", "--port", str(port)],
+        {PATH_VARIABLE: str(HOME / "lake.yaml")},
+    )
 
 
 def _start_writer(settings: Settings) -> Writer:
@@ -132,50 +200,28 @@ def _start_writer(settings: Settings) -> Writer:
     if TABLE not in dynamodb.list_tables()["TableNames"]:
         start = settings.tables[0].start - timedelta(hours=1)
         _say(f"Creating the table {TABLE} with writes since {format_time(start)} …")
-        give_past(Control(endpoint), session, start, datetime.now(UTC), Measurements(seed=1))
+        give_past(endpoint, session, start, datetime.now(UTC), Measurements(seed=1))
     writer = Writer(dynamodb, Measurements(seed=random.randrange(1 << 32)))
     writer.start()
     return writer
 
 
 def give_past(
-    control: Control, session: boto3.Session, start: datetime, end: datetime, measurements: Measurements
+    endpoint: str, session: boto3.Session, start: datetime, end: datetime, measurements: Measurements
 ) -> None:
-    """Create the demonstration's table, backdated, with point-in-time recovery on and a write about every second."""
-    create(session.client("dynamodb", endpoint_url=control.url), session.client("s3", endpoint_url=control.url))
-    control.backdate(REGION, TABLE, start)
+    """Create the demonstration's table as if at `start`, with point-in-time recovery on and writes until `end`."""
+    dynamodb = session.client("dynamodb", endpoint_url=endpoint)
+    create(dynamodb, session.client("s3", endpoint_url=endpoint))
+    dynamodb.update_continuous_backups(
+        TableName=TABLE, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+    )
+    control = Control(endpoint)
+    control.backdate_table(REGION, TABLE, created_at=start, pitr_enabled_at=start)
     control.history(REGION, TABLE, measurements.history(start, end))
 
 
-def _start_dagster(port: int) -> subprocess.Popen[bytes]:
-    return _spawn(
-        "dagster",
-        *("dev", "--workspace", "workspace.yaml", "--host", "127.0.0.1", "--port", str(port)),
-        environment={PATH_VARIABLE: str(HOME / "lake.yaml")},
-    )
-
-
-def _spawn(module: str, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-    # A session of its own: Ctrl-C reaches this process alone, which then stops the others in order.
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        env={**os.environ, **(environment or {})},
-        start_new_session=True,
-    )
-
-
-def _wait_for(url: str, processes: list[subprocess.Popen[bytes]], what: str) -> None:
-    """Wait until a URL answers, or raise when a process that should serve it has ended."""
-    deadline = time.monotonic() + _STARTUP_SECONDS
-    while time.monotonic() < deadline:
-        if any(process.poll() is not None for process in processes):
-            raise StartFailed(f"{what} did not start; see its last lines above")
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.25)
-    raise StartFailed(f"{what} does not answer at {url} within {_STARTUP_SECONDS} s")
+def _port_of(endpoint: str) -> int:
+    return int(endpoint.rpartition(":")[2])
 
 
 def _require_free(port: int, remedy: str) -> None:
@@ -200,20 +246,28 @@ def _greet(settings: Settings, port: int) -> None:
 
     .venv/bin/python -c "import polars as pl; print(pl.scan_delta('{replica}').sort('time').tail().collect())"
 
-  Ctrl-C stops everything.
+  What the services say: .dev/aws.log, .dev/dagster.log. Ctrl-C stops everything.
 """
     )
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end, and end it where it does not."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def _watch(settings: Settings, services: list[Service]) -> None:
+    """Tell each advance of the replica, until interrupted."""
+    table = settings.tables[0]
+    pipeline = open_pipeline(table, DynamoDBExports.of(settings.aws), Lake.of(settings.lake, settings.aws))
+    told: int | None = None
+    while True:
+        version = pipeline.replica.version()
+        if version is not None and version != told:
+            told = version
+            until = max((window.end for window in pipeline.replica.coverage()), default=table.start)
+            _say(
+                f"  {datetime.now(UTC):%H:%M:%S} UTC  {table.name}: {pipeline.replica.count():,} items, "
+                f"covered until {format_time(until)} (Delta version {version})"
+            )
+        for service in services:
+            service.require_running()
+        time.sleep(1)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _LOG = logging.getLogger(__name__)
+_A = {ExportKind.FULL: "a full", ExportKind.INCREMENTAL: "an incremental"}
 _MOST_ATTEMPTS = 20
 """Attempts at one window before a person has to look; each is an export of its own."""
 
@@ -420,7 +421,7 @@ def _require_match(request: ExportRequest, manifest: Manifest) -> None:
     """Check that a manifest describes what was requested."""
     problem = ""
     if manifest.kind is not request.kind:
-        problem = f"is a {manifest.kind} export, where a {request.kind} one was expected"
+        problem = f"is {_A[manifest.kind]} export, where {_A[request.kind]} one was expected"
     elif manifest.table_id != request.table.table_id:
         problem = (
             f"is of the table id {manifest.table_id}, but {request.table.name} is {request.table.table_id}; "

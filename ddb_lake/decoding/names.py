@@ -1,0 +1,73 @@
+"""Attribute names to column names: legal in Delta, unique without regard to case, stable.
+
+Percent escapes stand for what Delta refuses and for what SQL engines read as syntax. Endings such as
+`__string` belong to companion columns, and the metadata columns' names to the metadata: an attribute
+that is really called so is escaped, whatever else the table holds.
+"""
+
+import re
+from collections.abc import Container
+from hashlib import blake2b
+
+from ddb_lake.decoding.attributes import Arm
+
+METADATA_COLUMNS = ("_key_hash", "_write_time_us", "_tie_break", "_deleted", "_window")
+"""Columns that describe a row, and are never an attribute's."""
+
+_RESERVED = frozenset({*METADATA_COLUMNS, "_change_type", "_commit_version", "_commit_timestamp"})
+"""Besides ours, the columns of Delta's change data feed (Delta protocol, Add CDC File)."""
+
+_RESERVED_START = "__delta_rs"
+"""delta-rs names the columns of its own plans so."""
+
+_ESCAPED = re.compile(r"""[\x00-\x20\x7f,;{}()=%.`"'\\]""")
+"""Delta refuses ` ,;{}()\\n\\t=` (Delta protocol, column names); the rest would need quoting twice in SQL."""
+
+_COMPANION_ENDING = re.compile(f"__(?=(?:{'|'.join(Arm)})$)", re.IGNORECASE)
+
+
+def fold(name: str) -> str:
+    """Return what two names have in common that an engine without regard to case takes for one."""
+    return name.upper().casefold()
+
+
+def stem(attribute: str, taken: Container[str]) -> str:
+    """Choose the column name of an attribute's first arm.
+
+    Args:
+        attribute: The attribute's name, any text.
+        taken: The folded stems of all other attributes.
+
+    Returns:
+        The name itself, its escaped form, or, where an attribute that differs only in case has it
+        already, that form with a hash of the name after `%~`.
+    """
+    escaped = _escape(attribute)
+    if fold(escaped) not in taken:
+        return escaped
+    digest = blake2b(attribute.encode(), digest_size=16).hexdigest()
+    return next(
+        candidate
+        for length in range(8, len(digest) + 1, 8)
+        if fold(candidate := f"{escaped}%~{digest[:length]}") not in taken
+    )
+
+
+def companion(stem: str, arm: Arm) -> str:
+    """Return the column name of a further arm of the attribute with that stem."""
+    return f"{stem}__{arm}"
+
+
+def stem_of(column: str, arm: Arm) -> str:
+    """Return the stem that a column of that arm was named after: no stem ends like a companion."""
+    return column.removesuffix(f"__{arm}")
+
+
+def _escape(attribute: str) -> str:
+    if not attribute:
+        return "%"
+    escaped = _ESCAPED.sub(lambda match: f"%{ord(match[0]):02X}", attribute)
+    folded = fold(escaped)
+    if folded in _RESERVED or folded.startswith(_RESERVED_START):
+        escaped = f"%5F{escaped[1:]}"
+    return _COMPANION_ENDING.sub("%5F%5F", escaped)

@@ -1,0 +1,79 @@
+"""A file is decoded in blocks of bounded size, whatever its own size and however it is gzip'd."""
+
+import gzip
+import tracemalloc
+from itertools import chain
+from pathlib import Path
+
+from ddb_lake.decoding import ExportFile, ItemSchema, decode_items, learn_items
+from ddb_lake.decoding.files import BLOCK_BYTES, BLOCK_ROWS, read_blocks
+from ddb_lake_tests.decoding.export_files import PK, item_line, items_of, write_items, write_lines
+
+SCHEMA = learn_items([], ItemSchema.empty(PK))
+
+# What AWS writes for a partition without items.
+EMPTY_FILE = bytes.fromhex("1f8b08000000000000ff03000000000000000000")
+
+
+def test_no_frame_has_more_rows_than_a_block_and_none_is_lost(tmp_path: Path) -> None:
+    count = 2 * BLOCK_ROWS + 1
+    file = write_items(tmp_path / "items.json.gz", ({"pk": {"S": str(number)}} for number in range(count)))
+    frames = [frame["pk"].to_list() for frame in decode_items(file, SCHEMA, 0)]
+    assert [len(frame) for frame in frames] == [BLOCK_ROWS, BLOCK_ROWS, 1]
+    assert [*chain.from_iterable(frames)] == [str(number) for number in range(count)]
+
+
+def test_a_block_of_long_lines_ends_at_its_bytes(tmp_path: Path) -> None:
+    line = item_line({"pk": {"S": "1"}, "a": {"S": "x" * 400_000}})
+    file = write_lines(tmp_path / "items.json.gz", [line] * 50)
+    sizes = [sum(map(len, block.lines)) for block in read_blocks(file)]
+    assert len(sizes) == 3
+    assert all(size < BLOCK_BYTES + len(line) for size in sizes)
+
+
+def test_a_frame_of_many_columns_has_fewer_rows(tmp_path: Path) -> None:
+    wide = {"pk": {"S": "0"}, **{f"a{number}": {"BOOL": True} for number in range(4_000)}}
+    file = write_items(tmp_path / "items.json.gz", [wide] + [{"pk": {"S": "1"}}] * 1_999)
+    schema = learn_items([file], SCHEMA)
+    heights = [frame.height for frame in decode_items(file, schema, 0)]
+    assert sum(heights) == 2_000
+    assert max(heights) * len(schema.columns) <= 2_000_000
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        items = ({"pk": {"S": str(number)}, "a": {"S": "x" * 300}} for number in range(count))
+        file = write_items(tmp_path / f"{count}.json.gz", items)
+        schema = learn_items([file], SCHEMA)
+        tracemalloc.start()
+        try:
+            for frame in decode_items(file, schema, 0):
+                assert frame.height <= BLOCK_ROWS
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(5 * BLOCK_ROWS) < 1.3 * peak(2 * BLOCK_ROWS)
+
+
+def test_several_gzip_members_are_one_file_even_within_a_line(tmp_path: Path) -> None:
+    text = "".join(item_line({"pk": {"S": str(number)}}) + "\n" for number in range(10)).encode()
+    path = tmp_path / "members.json.gz"
+    path.write_bytes(gzip.compress(text[:33]) + EMPTY_FILE + gzip.compress(text[33:]))
+    items = items_of(ExportFile("members", path, 10), SCHEMA)
+    assert items == [{"pk": {"S": str(number)}} for number in range(10)]
+
+
+def test_a_last_line_without_line_end_counts(tmp_path: Path) -> None:
+    path = tmp_path / "open.json.gz"
+    path.write_bytes(gzip.compress(f"{item_line({'pk': {'S': '1'}})}\n{item_line({'pk': {'S': '2'}})}".encode()))
+    assert len(items_of(ExportFile("open", path, 2), SCHEMA)) == 2
+
+
+def test_an_empty_file_has_no_frames(tmp_path: Path) -> None:
+    assert len(EMPTY_FILE) == 20
+    path = tmp_path / "empty.json.gz"
+    path.write_bytes(EMPTY_FILE)
+    file = ExportFile("empty", path, 0)
+    assert list(decode_items(file, SCHEMA, 0)) == []
+    assert learn_items([file], SCHEMA) == SCHEMA
