@@ -18,7 +18,6 @@ from ddb_lake.config import RecoveryPolicy, TableSettings
 from ddb_lake.decoding import (
     ExportFile,
     ItemSchema,
-    KeyAttribute,
     decode_changes,
     decode_items,
     learn_changes,
@@ -223,7 +222,7 @@ class Pipeline:
     def schema(self) -> ItemSchema:
         """Return the mapping of attributes to columns that the change log keeps."""
         return ItemSchema.from_fields(
-            tuple(KeyAttribute(part.name, part.type, part.role) for part in self.table.key),
+            self.table.key,
             [(column.name, column.metadata) for column in self.change_log.columns()],
         )
 

@@ -16,7 +16,7 @@ from ddb_lake.decoding.errors import (
 )
 from ddb_lake.decoding.files import ExportFile
 from ddb_lake.decoding.learn import learn_changes, learn_items
-from ddb_lake.decoding.schema import Column, ItemSchema, KeyAttribute
+from ddb_lake.decoding.schema import Column, ItemSchema
 
 __all__ = [
     "CHANGE_METADATA",
@@ -28,7 +28,6 @@ __all__ = [
     "ExportFile",
     "ItemCountMismatch",
     "ItemSchema",
-    "KeyAttribute",
     "KeyMismatch",
     "MalformedRecord",
     "SchemaMetadataError",

@@ -8,7 +8,7 @@ import orjson
 from ddb_lake.decoding import canonical
 from ddb_lake.decoding.errors import KeyMismatch
 from ddb_lake.decoding.json_values import as_object, shown
-from ddb_lake.decoding.schema import KeyAttribute
+from ddb_lake.keys import KeyAttribute
 
 
 class KeyReader:

@@ -3,27 +3,17 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Self
+from typing import Self
 
 import polars as pl
 
 from ddb_lake.decoding.attributes import DTYPES, NUMBER_ARMS, Arm
 from ddb_lake.decoding.errors import SchemaMetadataError
-
-Role = Literal["HASH", "RANGE"]
+from ddb_lake.keys import KeyAttribute, KeyRole
 
 ATTRIBUTE = "ddb_lake.attribute"
 ARM = "ddb_lake.arm"
 KEY = "ddb_lake.key"
-
-
-@dataclass(frozen=True)
-class KeyAttribute:
-    """One attribute of a table's primary key, as DescribeTable declares it."""
-
-    name: str
-    type: Literal["S", "N", "B"]
-    role: Role
 
 
 @dataclass(frozen=True)
@@ -40,7 +30,7 @@ class Column:
     name: str
     attribute: str
     arm: Arm
-    key: Role | None
+    key: KeyRole | None
 
     @property
     def dtype(self) -> pl.DataType:
@@ -86,7 +76,7 @@ class ItemSchema:
         Raises:
             SchemaMetadataError: If the metadata contradicts the key, itself, or names an unknown arm.
         """
-        roles: dict[str, Role] = {attribute.name: attribute.role for attribute in key}
+        roles: dict[str, KeyRole] = {attribute.name: attribute.role for attribute in key}
         columns: dict[tuple[str, Arm], Column] = {}
         for name, metadata in fields:
             if ATTRIBUTE not in metadata:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from ddb_lake.decoding import names
 from ddb_lake.decoding.attributes import ARM_OF_TYPE, ARM_ORDER, NUMBER_ARMS, Arm
-from ddb_lake.decoding.schema import Column, ItemSchema, KeyAttribute, Role
+from ddb_lake.decoding.schema import Column, ItemSchema
+from ddb_lake.keys import KeyAttribute, KeyRole
 
 
 def widen(schema: ItemSchema, seen: Mapping[str, set[Arm]]) -> ItemSchema:
@@ -26,7 +27,7 @@ def widen(schema: ItemSchema, seen: Mapping[str, set[Arm]]) -> ItemSchema:
     taken = {names.fold(stem) for stem in stems.values()}
     used = {column.name for column in schema.columns}
     columns = list(schema.columns)
-    roles: dict[str, Role] = {key.name: key.role for key in schema.key}
+    roles: dict[str, KeyRole] = {key.name: key.role for key in schema.key}
     for attribute in (*roles, *sorted(needed.keys() - roles.keys())):
         if attribute not in stems:
             stems[attribute] = names.stem(attribute, taken)

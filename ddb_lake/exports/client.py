@@ -31,7 +31,6 @@ from ddb_lake.exports.requests import (
     ExportRequest,
     FullExport,
     IncrementalExport,
-    KeyAttribute,
     SourceTable,
     client_token,
     compact_time,
@@ -39,6 +38,7 @@ from ddb_lake.exports.requests import (
     kind_prefix,
     window_of_label,
 )
+from ddb_lake.keys import KeyAttribute
 from ddb_lake.windows import LONGEST_EXPORT, Window, format_time
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
+from ddb_lake.keys import KeyAttribute
 from ddb_lake.windows import LONGEST_EXPORT, QUARTER_HOUR, Window
 
 _TOKENS = uuid.UUID("3a5c1d0e-6c55-5d0b-9d0f-0b6a3f8a1c77")
@@ -29,15 +30,6 @@ class ImageView(StrEnum):
 
     NEW_IMAGE = "NEW_IMAGE"
     NEW_AND_OLD_IMAGES = "NEW_AND_OLD_IMAGES"
-
-
-@dataclass(frozen=True)
-class KeyAttribute:
-    """One attribute of the primary key, with its DynamoDB type and its role."""
-
-    name: str
-    type: Literal["S", "N", "B"]
-    role: Literal["HASH", "RANGE"]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ddb_lake.decoding import ExportFile, ItemSchema, KeyAttribute, decode_changes, decode_items, encode_item
+from ddb_lake.decoding import ExportFile, ItemSchema, decode_changes, decode_items, encode_item
+from ddb_lake.keys import KeyAttribute
 
 Item = Mapping[str, Any]
 

@@ -14,7 +14,6 @@ from ddb_lake.decoding import (
     ExportFile,
     ItemCountMismatch,
     ItemSchema,
-    KeyAttribute,
     KeyMismatch,
     MalformedRecord,
     WrongExportKind,
@@ -24,6 +23,7 @@ from ddb_lake.decoding import (
     learn_changes,
     learn_items,
 )
+from ddb_lake.keys import KeyAttribute
 from ddb_lake_tests.decoding.export_files import PK, change_line, item_line, write_lines
 
 GOOD_ITEM = item_line({"pk": {"S": "good"}})

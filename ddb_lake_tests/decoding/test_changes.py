@@ -12,13 +12,13 @@ from ddb_lake.decoding import (
     CHANGE_METADATA,
     ITEM_METADATA,
     ItemSchema,
-    KeyAttribute,
     decode_changes,
     decode_items,
     encode_item,
     learn_changes,
     learn_items,
 )
+from ddb_lake.keys import KeyAttribute
 from ddb_lake_tests.decoding.export_files import (
     PK,
     change_line,

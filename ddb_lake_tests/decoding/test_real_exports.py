@@ -10,12 +10,12 @@ import pytest
 from ddb_lake.decoding import (
     ExportFile,
     ItemSchema,
-    KeyAttribute,
     decode_items,
     encode_item,
     learn_changes,
     learn_items,
 )
+from ddb_lake.keys import KeyAttribute
 from ddb_lake_tests.decoding.export_files import rows_of_changes, rows_of_items
 from ddb_lake_tests.decoding.values import meaning_of_item
 

@@ -10,12 +10,12 @@ from ddb_lake.decoding import (
     Arm,
     Column,
     ItemSchema,
-    KeyAttribute,
     SchemaMetadataError,
     SchemaTooNarrow,
     learn_changes,
     learn_items,
 )
+from ddb_lake.keys import KeyAttribute
 from ddb_lake_tests.decoding.export_files import (
     PK,
     change_line,

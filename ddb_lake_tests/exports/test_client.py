@@ -14,10 +14,10 @@ from ddb_lake.exports import (
     FullExport,
     ImageView,
     IncrementalExport,
-    KeyAttribute,
     errors,
     export_prefix,
 )
+from ddb_lake.keys import KeyAttribute
 from ddb_lake.windows import Window
 from ddb_lake_tests.cloud import BUCKET, NOON, TABLE, Cloud
 

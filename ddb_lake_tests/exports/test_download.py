@@ -60,7 +60,7 @@ def test_a_missing_file_is_told_with_the_manifest_that_names_it(cloud, tmp_path)
 
 def test_a_file_with_another_checksum_is_refused_and_accepted_once_it_is_mended(cloud, tmp_path):
     cloud.s3.put_object(Bucket=BUCKET, Key=KEY, Body=CONTENT[:-1] + b"?")
-    with pytest.raises(DataFileDamaged, match="its MD5 is .* read 3 times"):
+    with pytest.raises(DataFileDamaged, match=r"its MD5 is .* read 3 times"):
         download(cloud.s3, FILE, MANIFEST, tmp_path)
     assert not list(tmp_path.iterdir())
     cloud.s3.put_object(Bucket=BUCKET, Key=KEY, Body=CONTENT)

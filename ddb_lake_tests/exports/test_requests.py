@@ -10,12 +10,12 @@ from ddb_lake.exports import (
     FullExport,
     ImageView,
     IncrementalExport,
-    KeyAttribute,
     SourceTable,
     client_token,
     export_prefix,
 )
 from ddb_lake.exports.requests import window_of_label
+from ddb_lake.keys import KeyAttribute
 from ddb_lake.windows import Window
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
