@@ -1,8 +1,9 @@
 """Whether a replica equals its source table, item by item: the proof that nothing was lost on the way."""
 
+import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -37,13 +38,13 @@ def compare(pipeline: Pipeline, source: Iterator[dict[str, Any]]) -> Parity:
 
     Args:
         pipeline: The table's pipeline.
-        source: The source table's items in DynamoDB JSON, binary values in base64, as an export has them.
+        source: The source table's items as boto3's client gives them: DynamoDB JSON with binary as bytes.
     """
     key_names = [part.name for part in pipeline.table.key]
     schema = pipeline.schema()
 
     def by_key(items: Iterator[dict[str, Any]]) -> dict[str, bytes]:
-        canonical = (canonical_image(item) for item in items)
+        canonical = (canonical_image(_exported(item)) for item in items)
         return {
             orjson.dumps({name: item[name] for name in key_names}).decode(): orjson.dumps(
                 item, option=orjson.OPT_SORT_KEYS
@@ -60,3 +61,16 @@ def compare(pipeline: Pipeline, source: Iterator[dict[str, Any]]) -> Parity:
         unexpected=tuple(sorted(actual.keys() - expected.keys())),
         different=tuple(sorted(k for k in expected.keys() & actual.keys() if expected[k] != actual[k])),
     )
+
+
+def _exported(value: Any) -> Any:
+    """Return a value of boto3's as an export has it: binary in base64."""
+    match value:
+        case bytes():
+            return base64.b64encode(value).decode()
+        case dict():
+            return {name: _exported(member) for name, member in cast("dict[str, Any]", value).items()}
+        case list():
+            return [_exported(member) for member in cast("list[Any]", value)]
+        case _:
+            return value

@@ -6,7 +6,7 @@ DynamoDB exports. What it remembers between ticks is only whose turn it is and w
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -60,10 +60,25 @@ class Tick:
     """The ARNs of exports that were observed before, the oldest first."""
 
 
+def utc_now() -> datetime:
+    """Return the time of this machine's clock."""
+    return datetime.now(UTC)
+
+
 def build_export_sensor(
-    tables: Sequence[TableSettings], jobs: Sequence[Any], settings: SensorSettings
+    tables: Sequence[TableSettings],
+    jobs: Sequence[Any],
+    settings: SensorSettings,
+    clock: Callable[[], datetime] = utc_now,
 ) -> dg.SensorDefinition:
-    """Return the one sensor that reconciles all source tables."""
+    """Return the one sensor that reconciles all source tables.
+
+    Args:
+        tables: The source tables.
+        jobs: Their jobs.
+        settings: Whether the sensor runs from the start, and how often.
+        clock: Tells the time by which windows close.
+    """
 
     @dg.sensor(
         name="export_sensor",
@@ -84,7 +99,7 @@ def build_export_sensor(
                 tick.notes.append(f"out of time before {table.name}; it comes first in the next tick")
                 break
             try:
-                _reconcile(open_pipeline(table, exports, lake), busy[table.name], tick)
+                _reconcile(open_pipeline(table, exports, lake), clock(), busy[table.name], tick)
             except DdbLakeError as error:
                 # One broken table must not stop the others; it is told here and in the tick's log.
                 context.log.error(f"{table.name}: {error}")
@@ -100,9 +115,9 @@ def build_export_sensor(
     return export_sensor
 
 
-def _reconcile(pipeline: Pipeline, busy: Sequence[Window], tick: Tick) -> None:
+def _reconcile(pipeline: Pipeline, now: datetime, busy: Sequence[Window], tick: Tick) -> None:
     """Bring one table a step nearer to where it should be."""
-    table, now = pipeline.settings, datetime.now(UTC)
+    table = pipeline.settings
     if now < table.start + _RESTORABLE_LAG:
         tick.notes.append(f"{table.name}: the bootstrap is due at {format_time(table.start + _RESTORABLE_LAG)}")
         return

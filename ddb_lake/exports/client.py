@@ -283,8 +283,8 @@ class ExportClient:
             export = self.start(request, attempt)
             if export.status is ExportStatus.IN_PROGRESS:
                 return export
-            # The answer to a token of before: that attempt failed before it wrote anything, or completed and
-            # its files have been removed since.
+            # The answer to a token of before: that attempt failed before it wrote anything, or it completed and
+            # all of its files have been removed since.
             if export.status is ExportStatus.COMPLETED and self._is_written(export):
                 return export
         raise ExportError(
@@ -340,11 +340,7 @@ class ExportClient:
             except ManifestMissing:
                 return None  # it never completed, and DynamoDB has forgotten it
             export = _export_of_manifest(manifest, self._destination.bucket)
-        if export.table_id != request.table.table_id:
-            return None
-        if export.status is ExportStatus.COMPLETED and not self._is_written(export):
-            return None
-        return export
+        return export if export.table_id == request.table.table_id else None
 
     def _is_written(self, export: Export) -> bool:
         """Tell whether a completed export's manifest is still in the bucket."""

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from ddb_lake.exports.errors import DataFileDamaged, translate
-from ddb_lake.exports.manifest import DataFile, Manifest, missing_file
+from ddb_lake.exports.manifest import MENDING, DataFile, Manifest, missing_file
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -56,10 +56,7 @@ def download(s3: S3Client, file: DataFile, manifest: Manifest, folder: Path) -> 
             problem = f"its MD5 is {actual}, but {manifest.uri} says {file.md5}"
         _LOG.warning("%s: %s", file.uri, problem)
     path.unlink(missing_ok=True)
-    raise DataFileDamaged(
-        f"{file.uri}: {problem}; read {_TRIES} times. "
-        "Restore the file, or remove the export's manifest and materialise again for a new export."
-    )
+    raise DataFileDamaged(f"{file.uri}: {problem}; read {_TRIES} times; {MENDING}")
 
 
 def _copy(s3: S3Client, file: DataFile, path: Path) -> str:

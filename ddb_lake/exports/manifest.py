@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _T = TypeVar("_T")
+MENDING = "restore it, or remove all that is under the export's own prefix and materialise again for a new export"
+"""What to do about an export whose files are not what DynamoDB wrote."""
+
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 
 
@@ -119,7 +122,7 @@ def read_manifest(s3: S3Client, bucket: str, summary_key: str) -> Manifest:
     if (total := sum(file.item_count for file in files)) != item_count:
         raise ManifestDamaged(
             f"{uri}: itemCount is {item_count}, but the files of s3://{bucket}/{files_key} add up to {total}; "
-            "restore the manifest, or remove the export's files and materialise again for a new export"
+            + MENDING
         )
 
     # A full export's manifest has no exportType, neither in any real file seen nor by the present documentation.
@@ -171,10 +174,7 @@ def require_files(s3: S3Client, manifest: Manifest) -> int:
 def missing_file(file: DataFile, manifest_uri: str, count: int = 1) -> DataFileMissing:
     """Return the error for a data file that the manifest names and the bucket does not have."""
     others = f" ({count} files are missing)" if count > 1 else ""
-    return DataFileMissing(
-        f"{file.uri} is not there, though {manifest_uri} names it{others}; "
-        "restore it, or remove the export's manifest and materialise again for a new export"
-    )
+    return DataFileMissing(f"{file.uri} is not there, though {manifest_uri} names it{others}; {MENDING}")
 
 
 class _Fields:
@@ -234,9 +234,7 @@ def _read_checked(s3: S3Client, bucket: str, key: str) -> tuple[bytes, bool]:
     """Return an object's bytes, and whether there was a checksum beside it to verify them by."""
     content = _read(s3, bucket, key)
     if content is None:
-        raise ManifestMissing(
-            f"s3://{bucket}/{key} is not there; if the export has been removed, materialise again for a new one"
-        )
+        raise ManifestMissing(f"s3://{bucket}/{key} is not there; {MENDING}")
     checksum = _read(s3, bucket, key.removesuffix(".json") + ".md5")
     if checksum is None:
         return content, False
@@ -244,8 +242,7 @@ def _read_checked(s3: S3Client, bucket: str, key: str) -> tuple[bytes, bool]:
     if actual != checksum.strip():
         raise ManifestDamaged(
             f"s3://{bucket}/{key}: its MD5 is {actual.decode()}, but the .md5 file beside it says "
-            f"{checksum.strip().decode(errors='replace')}; restore the manifest, or remove it "
-            "and materialise again for a new export"
+            f"{checksum.strip().decode(errors='replace')}; {MENDING}"
         )
     return content, True
 

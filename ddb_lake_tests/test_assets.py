@@ -1,0 +1,195 @@
+"""The six assets: from a DynamoDB table to a Delta table, each window one commit, each export begun once."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from ddb_lake.definitions import defs
+from ddb_lake.embedded_aws import EmbeddedAws
+from ddb_lake.windows import Window
+from ddb_lake_tests.cloud import BUCKET, NOON, TABLE, Cloud
+from ddb_lake_tests.lakes import LakeUnderTest, advance_to, lake_at, metadata_of, quarter
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    """A table created two quarter-hours before noon, with a few items, and the time noon."""
+    with EmbeddedAws(clock="frozen", at=NOON.replace(hour=11, minute=30)) as aws:
+        cloud = Cloud(aws)
+        cloud.s3.create_bucket(Bucket=BUCKET)
+        cloud.create_table()
+        for n in range(10):
+            cloud.put(f"old {n}", n)
+        yield cloud
+
+
+@pytest.fixture
+def lake(cloud, tmp_path) -> Iterator[LakeUnderTest]:
+    """The lake at a quarter past one, after writes in the first two windows."""
+    advance_to(cloud, 0)
+    cloud.put("at noon", 0)
+    cloud.delete("old 0")
+    advance_to(cloud, 1, 60)
+    cloud.put("old 1", 100)
+    cloud.put("new", 1)
+    advance_to(cloud, 5)
+    with lake_at(cloud, tmp_path) as lake:
+        yield lake
+
+
+def test_the_bootstrap_and_the_windows_give_the_source_table(lake):
+    lake.bootstrap()
+    assert sorted(row["id"] for row in lake.pipeline.replica.scan().collect().to_dicts()) == sorted(
+        f"old {n}" for n in range(10)
+    )
+    for n in range(5):
+        lake.materialise(quarter(n))
+    assert lake.parity().equal
+    assert lake.pipeline.replica.coverage() == (quarter(0, 5),)
+
+
+def test_each_materialisation_tells_what_happened(lake):
+    initial = lake.bootstrap()
+    export = metadata_of(initial, "initial_export")
+    assert export["export_arn"].startswith("arn:aws:dynamodb:us-east-1:123456789012:table/measurement/export/")
+    assert (export["items"], export["files"], export["manifest_checksums"]) == (10, 4, "verified")
+    assert export["bytes"] > 0
+    assert {"billed_bytes", "export_seconds", "manifest", "time"} <= export.keys()
+    assert metadata_of(initial, "initial_items")["staged_rows"] == 10
+    table = metadata_of(initial, "initial_table")
+    assert (table["rows_before"], table["rows_after"], table["table_version"]) == (0, 10, 0)
+
+    result = lake.materialise(quarter(0, 2))
+    raw = metadata_of(result, "raw_export")
+    assert raw["window"] == "[2026-11-24T12:00:00Z, 2026-11-24T12:30:00Z)"
+    assert (raw["items"], raw["billed_bytes"]) == (4, 10_000_000)
+    decoded = metadata_of(result, "decoded_items")
+    assert (decoded["changes"], decoded["deletes"]) == (4, 1)
+    delta = metadata_of(result, "delta_table")
+    assert (delta["inserted"], delta["updated"], delta["deleted"], delta["ignored"]) == (2, 1, 1, 0)
+    assert (delta["rows_before"], delta["rows_after"], delta["dagster/row_count"]) == (10, 11, 11)
+    assert delta["dagster/uri"] == lake.pipeline.replica.location.uri
+    columns = {column.name: column.description for column in delta["dagster/column_schema"].columns}
+    assert columns["value"] == "attribute 'value'"
+    assert delta["table_version"] == lake.pipeline.replica.version()
+
+
+def test_adjacent_windows_share_one_export_and_are_events_of_their_own(lake):
+    lake.bootstrap()
+    result = lake.materialise(quarter(0, 5))
+    assert lake.started() == 2  # the full one, and one for five windows
+    for asset in ("raw_export", "decoded_items", "delta_table"):
+        events = result.asset_materializations_for_node(f"{TABLE}__{asset}")
+        assert sorted(event.partition for event in events) == [quarter(n).key for n in range(5)]
+    assert lake.parity().equal
+
+
+def test_materialising_a_window_again_begins_no_export_and_changes_nothing(lake):
+    lake.bootstrap()
+    lake.materialise(quarter(0, 2))
+    rows = lake.pipeline.replica.scan().collect().sort("id")
+    started = lake.started()
+    again = metadata_of(lake.materialise(quarter(0, 2)), "delta_table")
+    assert lake.started() == started
+    assert (again["inserted"], again["updated"], again["deleted"]) == (0, 0, 0)
+    assert lake.pipeline.replica.scan().collect().sort("id").equals(rows)
+
+
+def test_windows_in_any_order_give_the_source_table_and_a_hole_fails_the_check_until_it_is_filled(lake):
+    lake.bootstrap()
+    late = lake.materialise(quarter(1, 4))
+    (check,) = late.get_asset_check_evaluations()
+    assert not check.passed
+    assert str(quarter(0)) in (check.description or "")
+    filled = lake.materialise(quarter(0))
+    assert [check.passed for check in filled.get_asset_check_evaluations()] == [True]
+    assert lake.parity().equal
+
+
+def test_a_window_of_a_days_export_can_be_decoded_and_applied_again_alone(lake):
+    lake.bootstrap()
+    lake.materialise(quarter(0, 5))
+    started = lake.started()
+    result = dg.materialize(
+        list(lake.definitions.get_repository_def().assets_defs_by_key.values()),
+        selection=[dg.AssetKey([TABLE, "decoded_items"]), dg.AssetKey([TABLE, "delta_table"])],
+        partition_key=quarter(1).key,
+        instance=lake.instance,
+        resources={"exports": lake.exports, "lake": lake.lake},
+    )
+    assert result.success
+    assert lake.started() == started
+    assert lake.parity().equal
+
+
+def test_a_window_without_changes_is_covered(lake):
+    lake.bootstrap()
+    lake.materialise(quarter(0, 2))
+    delta = metadata_of(lake.materialise(quarter(2)), "delta_table")
+    assert (delta["changes"], delta["inserted"]) == (0, 0)
+    assert lake.pipeline.replica.coverage() == (quarter(0, 3),)
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    """What the failed step says."""
+    (event,) = result.get_step_failure_events()
+    assert event.step_failure_data.user_failure_data
+    return event.step_failure_data.user_failure_data.description or ""
+
+
+def test_a_window_before_the_bootstrap_fails_and_says_what_to_materialise(lake):
+    result = lake.materialise(quarter(0), raise_on_error=False)
+    assert "bootstrap" in failure(result)
+    assert lake.pipeline.replica.version() is None
+    lake.bootstrap()
+    assert lake.materialise(quarter(0)).success
+
+
+def test_a_failed_export_fails_the_step_and_the_next_materialisation_makes_a_new_one(lake):
+    lake.cloud.control.settings(next_export={"failure_code": "S3AccessDenied", "failure_message": "Access Denied"})
+    text = failure(lake.bootstrap(raise_on_error=False))
+    assert "has FAILED: S3AccessDenied" in text
+    assert "What to do: allow" in text
+    assert lake.bootstrap().success
+    assert lake.started() == 2
+
+
+def test_a_table_without_recovery_is_told_what_to_do(lake):
+    lake.cloud.switch_recovery(on=False)
+    text = failure(lake.bootstrap(raise_on_error=False))
+    assert "point-in-time recovery of measurement is off" in text
+    assert "`recovery: enable`" in text
+
+
+def test_recovery_is_turned_on_where_lake_yaml_says_so(cloud, tmp_path):
+    cloud.switch_recovery(on=False)
+    with lake_at(cloud, tmp_path, recovery="enable") as lake:
+        lake.pipeline.prepare_recovery()
+        assert cloud.recovery()["PointInTimeRecoveryStatus"] == "ENABLED"
+
+
+def test_a_re_created_source_table_is_never_mixed_with_the_old_one(lake):
+    lake.bootstrap()
+    lake.cloud.dynamodb.delete_table(TableName=TABLE)
+    lake.cloud.create_table()
+    lake.cloud.control.backdate_table("us-east-1", TABLE, created_at=NOON, pitr_enabled_at=NOON)
+    before = lake.pipeline.replica.location
+    text = failure(lake.materialise(quarter(0), raise_on_error=False))
+    assert "source table" in text
+    assert before == lake.pipeline.replica.location
+
+
+def test_the_replica_can_be_rebuilt_from_a_later_start(lake, tmp_path):
+    lake.bootstrap()
+    lake.materialise(quarter(0, 5))
+    later = NOON.replace(hour=13)
+    with lake_at(lake.cloud, tmp_path, start=later) as rebuilt:
+        table = metadata_of(rebuilt.bootstrap(), "initial_table")
+        assert (table["rows_before"], table["rows_after"]) == (11, 11)
+        rebuilt.materialise(Window(later, later.replace(minute=15)))
+        assert rebuilt.parity().equal
+
+
+def test_the_projects_own_definitions_load():
+    dg.Definitions.validate_loadable(defs())

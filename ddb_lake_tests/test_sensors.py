@@ -1,0 +1,206 @@
+"""The sensor brings a table from nothing to covered, starts each export once, and hands each ended one over once."""
+
+import json
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from ddb_lake.config import Settings
+from ddb_lake.definitions import build_definitions
+from ddb_lake.embedded_aws import EmbeddedAws
+from ddb_lake.partitions import INITIAL, range_tags
+from ddb_lake_tests.cloud import BUCKET, NOON, TABLE, Cloud
+from ddb_lake_tests.lakes import LakeUnderTest, advance_to, lake_at, quarter
+
+EXPORT_SECONDS = 300
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    """A table with a write at noon, exports that take five minutes, and the time one hour and a minute later."""
+    with EmbeddedAws(clock="frozen", at=NOON.replace(hour=11), delay=EXPORT_SECONDS) as aws:
+        cloud = Cloud(aws)
+        cloud.s3.create_bucket(Bucket=BUCKET)
+        cloud.create_table()
+        advance_to(cloud, 0)
+        cloud.put("at noon")
+        advance_to(cloud, 4, 60)
+        yield cloud
+
+
+@pytest.fixture
+def lake(cloud, tmp_path) -> Iterator[LakeUnderTest]:
+    with lake_at(cloud, tmp_path) as lake:
+        yield lake
+
+
+@pytest.fixture
+def bootstrapped(lake) -> LakeUnderTest:
+    """A lake with its bootstrap and nothing more, and the cursor-less sensor."""
+    lake.cloud.control.settings(delay_seconds=0)
+    lake.bootstrap()
+    lake.cloud.control.settings(delay_seconds=EXPORT_SECONDS)
+    return lake
+
+
+def jobs(tick) -> list[tuple[str | None, str | None]]:
+    return [(request.job_name, request.partition_key) for request in tick.run_requests]
+
+
+def test_from_nothing_to_covered_in_four_ticks(lake):
+    first = lake.tick()
+    assert first.run_requests == []
+    assert lake.started() == 2  # the full export and one for all four windows, side by side
+    assert {
+        (event.asset_key.path[-1], event.partition, event.metadata["window"].value) for event in first.asset_events
+    } == {
+        ("initial_export", INITIAL, "2026-11-24T12:00:00Z"),
+        ("raw_export", quarter(0).key, str(quarter(0, 4))),
+    }
+    assert "is in progress" in first.skip_message
+
+    lake.cloud.control.advance(EXPORT_SECONDS + 1)
+    second = lake.tick(first.cursor)
+    assert jobs(second) == [("measurement_initial_load", INITIAL)]  # windows wait for the bootstrap
+    assert lake.run(second.run_requests[0]).success
+
+    third = lake.tick(second.cursor)
+    (request,) = third.run_requests
+    assert request.job_name == "measurement_incremental"
+    assert range_tags(quarter(0, 4)).items() <= request.tags.items()
+    assert lake.run(request).success
+    assert lake.parity().equal
+
+    fourth = lake.tick(third.cursor)
+    assert fourth.run_requests == []
+    assert fourth.skip_message == "every closed window is covered"
+    assert lake.started() == 2
+
+
+def test_a_lost_cursor_starts_nothing_twice_and_asks_for_the_same_runs(bootstrapped):
+    first = bootstrapped.tick()
+    assert bootstrapped.tick(cursor=None).run_requests == []
+    bootstrapped.cloud.control.advance(EXPORT_SECONDS + 1)
+    with_cursor, without = bootstrapped.tick(first.cursor), bootstrapped.tick(None)
+    assert [r.run_key for r in with_cursor.run_requests] == [r.run_key for r in without.run_requests]
+    assert len(without.run_requests) == 1
+    assert bootstrapped.started() == 2
+
+
+def test_a_started_export_is_observed_once(bootstrapped):
+    first = bootstrapped.tick()
+    assert len(first.asset_events) == 1
+    assert bootstrapped.tick(first.cursor).asset_events == []
+
+
+def test_windows_that_close_while_an_export_runs_get_the_next_one(bootstrapped):
+    first = bootstrapped.tick()
+    advance_to(bootstrapped.cloud, 6, 60)
+    second = bootstrapped.tick(first.cursor)
+    (request,) = second.run_requests  # of the first, which has ended meanwhile
+    assert range_tags(quarter(0, 4)).items() <= request.tags.items()
+    assert bootstrapped.pipeline.exports.find_windows(bootstrapped.pipeline.table, quarter(0, 6)) == (
+        quarter(0, 4),
+        quarter(4, 2),
+    )
+
+
+def test_a_hole_is_filled(bootstrapped):
+    bootstrapped.cloud.control.settings(delay_seconds=0)
+    bootstrapped.materialise(quarter(0))
+    bootstrapped.materialise(quarter(2, 2))
+    first = bootstrapped.tick()
+    (request,) = bootstrapped.tick(first.cursor).run_requests
+    assert range_tags(quarter(1)).items() <= request.tags.items()
+    bootstrapped.run(request)
+    assert bootstrapped.pipeline.replica.coverage() == (quarter(0, 4),)
+
+
+def test_a_long_outage_is_made_up_for_in_days(bootstrapped):
+    advance_to(bootstrapped.cloud, 96 + 50, 60)
+    bootstrapped.tick()
+    assert bootstrapped.pipeline.exports.find_windows(bootstrapped.pipeline.table, quarter(0, 146)) == (
+        quarter(0, 96),
+        quarter(96, 50),
+    )
+
+
+def test_an_open_window_is_left_alone(bootstrapped):
+    advance_to(bootstrapped.cloud, 4, 899)
+    bootstrapped.tick()
+    windows = bootstrapped.pipeline.exports.find_windows(bootstrapped.pipeline.table, quarter(0, 8))
+    assert windows == (quarter(0, 4),)
+
+
+def test_windows_that_a_run_is_at_work_on_are_left_to_it(bootstrapped):
+    job = bootstrapped.definitions.resolve_job_def("measurement_incremental")
+    bootstrapped.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=range_tags(quarter(1, 2)))
+    bootstrapped.tick()
+    windows = bootstrapped.pipeline.exports.find_windows(bootstrapped.pipeline.table, quarter(0, 4))
+    assert windows == (quarter(0), quarter(3))
+
+
+def test_a_failed_export_is_handed_over_once_and_then_left_to_a_person(bootstrapped):
+    denied = {"failure_code": "S3AccessDenied", "failure_message": "Access Denied"}
+    bootstrapped.cloud.control.settings(delay_seconds=0, next_export=denied)
+    first = bootstrapped.tick()
+    second = bootstrapped.tick(first.cursor)
+    (request,) = second.run_requests
+    bootstrapped.cloud.control.settings(next_export=denied)
+    result = bootstrapped.materialise(quarter(0, 4), raise_on_error=False)
+    assert not result.success
+    third = bootstrapped.tick(second.cursor)
+    # The same key as before: Dagster launches no second run for it.
+    assert [r.run_key for r in third.run_requests] == [request.run_key]
+    started = bootstrapped.started()
+    bootstrapped.tick(third.cursor)
+    assert bootstrapped.started() == started
+    assert bootstrapped.materialise(quarter(0, 4)).success
+    assert bootstrapped.parity().equal
+
+
+def test_the_bootstrap_waits_until_its_time_can_be_restored(cloud, tmp_path):
+    with lake_at(cloud, tmp_path, start=NOON.replace(hour=13)) as lake:
+        assert "the bootstrap is due at 2026-11-24T13:05:00Z" in lake.tick().skip_message
+        assert lake.started() == 0
+        advance_to(cloud, 4, 300)
+        lake.tick()
+        assert lake.started() == 1
+
+
+@pytest.fixture
+def two_tables(cloud, lake) -> LakeUnderTest:
+    """The lake with a second table, before the first, that does not exist."""
+    settings = lake.settings.model_dump()
+    broken = {"table": "nowhere", "region": "us-east-1", "start": NOON, "bucket": BUCKET}
+    settings["tables"] = [broken, *settings["tables"]]
+    lake.settings = Settings.model_validate(settings)
+    lake.definitions = build_definitions(lake.settings, clock=cloud.control.now)
+    return lake
+
+
+def test_one_broken_table_does_not_stop_the_others(two_tables):
+    tick = two_tables.tick()
+    assert "nowhere: describing the table nowhere" in tick.skip_message
+    assert two_tables.started() == 2
+
+
+@pytest.mark.parametrize(("last", "first"), [(None, "nowhere"), ("nowhere", TABLE), (TABLE, "nowhere")])
+def test_a_tick_begins_after_the_table_that_the_last_one_ended_with(two_tables, last, first):
+    message = two_tables.tick(json.dumps({"last": last})).skip_message
+    places = {name: message.index(name) for name in ("nowhere", TABLE)}
+    assert min(places, key=lambda name: places[name]) == first
+
+
+def test_a_gap_in_recovery_is_told_loudly_and_no_export_is_begun(bootstrapped):
+    bootstrapped.cloud.switch_recovery(on=False)
+    bootstrapped.cloud.switch_recovery(on=True)
+    tick = bootstrapped.tick()
+    assert "a new bootstrap" in tick.skip_message
+    assert bootstrapped.started() == 1
+
+
+def test_the_sensor_is_off_unless_lake_yaml_switches_it_on(lake):
+    sensor = lake.definitions.resolve_sensor_def("export_sensor")
+    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
