@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ENVIRONMENT := .venv/complete
 
-.PHONY: dev demo test lint format lock clean
+.PHONY: dev demo test test-ui lint format lock clean
 .DELETE_ON_ERROR:
 
 dev: $(ENVIRONMENT) ## the embedded AWS, a demo table and the Dagster UI
@@ -15,6 +15,9 @@ demo: $(ENVIRONMENT) ## the same path without UI and without end: a day of windo
 
 test: $(ENVIRONMENT) ## every test but the slow ones
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-ui: $(ENVIRONMENT) ## the slow tests: Dagster's daemon and API
+	@$(BIN)/python -m pytest -m slow
 
 lint: $(ENVIRONMENT) ## ruff and pyright
 	@$(BIN)/ruff check .

@@ -81,7 +81,7 @@ def s3_that_answers(*bodies: bytes) -> Iterator[Any]:
             self.wfile.write(body)
             self.close_connection = True
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

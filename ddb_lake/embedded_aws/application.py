@@ -1,0 +1,205 @@
+"""The embedded AWS as a WSGI application: takes requests apart, locks, and hands them to their service."""
+
+import io
+import ipaddress
+import logging
+import re
+import sqlite3
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from ddb_lake.embedded_aws.buckets import Buckets
+from ddb_lake.embedded_aws.clock import Clock
+from ddb_lake.embedded_aws.control_interface import PREFIX, ControlInterface
+from ddb_lake.embedded_aws.dynamodb import DynamoDB
+from ddb_lake.embedded_aws.errors import AwsError
+from ddb_lake.embedded_aws.export_jobs import ExportJobs
+from ddb_lake.embedded_aws.export_writer import ExportWriter
+from ddb_lake.embedded_aws.history import History
+from ddb_lake.embedded_aws.journal import Journal
+from ddb_lake.embedded_aws.moto_backend import MotoBackend
+from ddb_lake.embedded_aws.restart import restore, resume_clock
+from ddb_lake.embedded_aws.settings import Settings
+from ddb_lake.embedded_aws.tables import Tables
+from ddb_lake.embedded_aws.wire import Answer, dynamodb_error, s3_error
+from ddb_lake.embedded_aws.writes import Writes
+
+logger = logging.getLogger(__name__)
+
+_SERVICES = {"s3", "sts", "iam"}
+"""What goes to moto as it is; DynamoDB has its own way, and nothing else is served."""
+
+_HEADER_SCOPE = re.compile(r"Credential=[^/]+/[^/]+/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
+_HOP_BY_HOP = {"connection", "transfer-encoding"}
+_OTHER_PATHS = ("/moto-api", "/latest/")
+"""Where moto listens to commands of its own, and plays a machine's metadata."""
+
+_PORT = re.compile(r":\d+$")
+
+
+class Application:
+    """DynamoDB with exports, S3, STS and IAM, and the control interface, behind one WSGI callable.
+
+    moto keeps its state in module globals, so a process can have one of these at a time; a new one begins with
+    what its journal knows, and nothing else.
+
+    Args:
+        journal: The journal's file, or None to keep it in memory.
+        clock: The time.
+        settings: Delay and files of exports.
+
+    Raises:
+        JournalError: If the journal can't be used.
+    """
+
+    def __init__(self, journal: Path | None, clock: Clock, settings: Settings) -> None:
+        # One lock around {stamp, forward, journal}: moto has none of its own for DynamoDB.
+        self._lock = threading.RLock()
+        self._broken: str | None = None
+        self._clock = clock
+        self._journal = Journal(journal)
+        try:
+            resume_clock(clock, self._journal)
+            self._moto = MotoBackend()
+            self._moto.reset()
+            account = self._moto.account_id()
+            tables = Tables(self._journal, account)
+            writer = ExportWriter(self._moto, self._journal, tables)
+            self._exports = ExportJobs(self._journal, writer, tables, clock, settings, account)
+            restore(self._moto, self._journal, tables, self._exports)
+            self._journal.put_clock(orjson.dumps(clock.state()))
+        except BaseException:
+            self._journal.close()
+            raise
+        writes = Writes(self._moto, self._journal, tables, clock)
+        self._dynamodb = DynamoDB(self._moto, self._journal, tables, clock, writes, self._exports)
+        self._buckets = Buckets(self._journal, self._lock)
+        history = History(self._moto, self._journal, clock)
+        self._control = ControlInterface(self._journal, tables, clock, settings, self._exports, history)
+
+    def close(self) -> None:
+        """Close the journal; no request is served any more."""
+        with self._lock:
+            self._broken = "the embedded AWS was closed"
+            self._journal.close()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Serve a request (WSGI, PEP 3333)."""
+        answer = self._answer(environ)
+        headers = [header for header in answer.headers if header[0].lower() not in _HOP_BY_HOP]
+        if not any(name.lower() == "content-length" for name, _ in headers):
+            headers.append(("Content-Length", str(len(answer.body))))
+        start_response(f"{answer.status} {_reason(answer.status)}", headers)
+        return [answer.body]
+
+    def _answer(self, environ: dict[str, Any]) -> Answer:
+        try:
+            body = _take_body(environ)
+            _refuse_foreign_host(environ.get("HTTP_HOST", ""))
+            self._clock.observe(environ.get("HTTP_X_AMZ_DATE"))
+            if self._broken is not None:
+                raise AwsError("InternalServerError", self._broken, 500)
+            self._settle()
+            return self._route(environ, body)
+        except AwsError as error:
+            return _error_answer(environ, error)
+        except sqlite3.Error as error:
+            # moto may have done what the journal doesn't know: to go on would be to lie to the next export.
+            self._broken = f"the journal has failed ({error}); restart the embedded AWS"
+            logger.exception("the journal has failed")
+            return _error_answer(environ, AwsError("InternalServerError", self._broken, 500))
+        except Exception as error:
+            # The client must get an answer, and the operator the traceback.
+            logger.exception("a request failed: %s %s", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
+            return _error_answer(environ, AwsError("InternalServerError", f"{type(error).__name__}: {error}", 500))
+
+    def _route(self, environ: dict[str, Any], body: bytes) -> Answer:
+        path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+        if path.startswith(PREFIX):
+            with self._lock:
+                return self._control.serve(environ["REQUEST_METHOD"], path, body)
+        scope = _credential_scope(environ)
+        if scope.service == "dynamodb":
+            with self._lock:
+                return self._dynamodb.serve(scope.region, environ.get("HTTP_X_AMZ_TARGET", ""), body)
+        if scope.service not in _SERVICES:
+            raise AwsError("UnknownOperationException", f"The embedded AWS doesn't have the service {scope.service}")
+        if path.startswith(_OTHER_PATHS):
+            raise AwsError("AccessDenied", f"The embedded AWS doesn't serve {path}", 403)
+        environ.pop("HTTP_X_MOTO_ACCOUNT_ID", None)  # there is one account
+        answer = self._moto.pass_on(environ)
+        if scope.service == "s3" and answer.status in (200, 204):
+            query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+            self._buckets.observe(environ["REQUEST_METHOD"], environ.get("HTTP_HOST", ""), path, query, body)
+        return answer
+
+    def _settle(self) -> None:
+        if self._exports.is_any_due():
+            with self._lock:
+                self._exports.settle()
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What a request was signed for."""
+
+    region: str
+    service: str
+
+
+def _credential_scope(environ: dict[str, Any]) -> _Scope:
+    header = environ.get("HTTP_AUTHORIZATION", "")
+    signed = _HEADER_SCOPE.search(header)
+    if signed is None and "X-Amz-Credential=" in environ.get("QUERY_STRING", ""):
+        (credential,) = parse_qs(environ["QUERY_STRING"])["X-Amz-Credential"]
+        signed = _HEADER_SCOPE.search(f"Credential={credential},")
+    if signed is not None:
+        return _Scope(signed["region"], signed["service"].lower())
+    if "HTTP_X_AMZ_TARGET" in environ:
+        raise AwsError("MissingAuthenticationTokenException", "Request is missing Authentication Token")
+    return _Scope("us-east-1", "s3")  # S3 alone may be asked anonymously
+
+
+def _take_body(environ: dict[str, Any]) -> bytes:
+    """Read the whole body, before any lock is held: a slow client must stop nobody else."""
+    source = environ["wsgi.input"]
+    if environ.pop("wsgi.input_terminated", False):
+        body = source.read()
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+    else:
+        body = source.read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["CONTENT_LENGTH"] = str(len(body))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def _refuse_foreign_host(host: str) -> None:
+    """Refuse hosts that are not loopback: a page in a browser may have a name of its own that points to us."""
+    name = _PORT.sub("", host)
+    if name == "localhost" or name.endswith(".localhost"):
+        return
+    try:
+        local = ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        local = False
+    if not local:
+        raise AwsError("AccessDeniedException", f"The embedded AWS doesn't serve the host {host}")
+
+
+def _error_answer(environ: dict[str, Any], error: AwsError) -> Answer:
+    is_json = "HTTP_X_AMZ_TARGET" in environ or environ["PATH_INFO"].startswith(PREFIX)
+    return dynamodb_error(error) if is_json else s3_error(error)
+
+
+def _reason(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"

@@ -1,0 +1,96 @@
+"""A client of the control interface: sets the clock of a running embedded AWS and gives it a past."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+import orjson
+
+from ddb_lake.embedded_aws.clock import ClockMode
+from ddb_lake.embedded_aws.errors import ControlError
+from ddb_lake.windows import format_time, from_us
+
+_TIMEOUT_S = 600
+"""A long history takes moto minutes."""
+
+
+class Control:
+    """Talks to the embedded AWS at a URL.
+
+    Args:
+        url: Such as `http://127.0.0.1:4566`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    def health(self) -> dict[str, Any]:
+        """Return status, clock, and how many tables and running exports there are."""
+        return self._send("GET", "health", b"")
+
+    def now(self) -> datetime:
+        """Return the time by the embedded AWS's clock."""
+        return from_us(self._send("POST", "clock", b"")["now_us"])
+
+    def clock(self, mode: ClockMode, at: datetime | None = None) -> datetime:
+        """Set the clock's mode, and its time where the mode has one; return the time."""
+        change: dict[str, Any] = {"mode": mode}
+        if at is not None:
+            change["at"] = format_time(at)
+        return from_us(self._send("POST", "clock", orjson.dumps(change))["now_us"])
+
+    def advance(self, seconds: float) -> datetime:
+        """Move an `offset` or `frozen` clock forward; return the time."""
+        return from_us(self._send("POST", "clock", orjson.dumps({"advance_s": seconds}))["now_us"])
+
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        """Change `delay_seconds`, `files`, `next_export` or `latest_restorable`; return all settings."""
+        return self._send("POST", "settings", orjson.dumps(changes))
+
+    def release(self) -> int:
+        """Let exports that are held end now; return how many."""
+        return self._send("POST", "release", b"")["released"]
+
+    def backdate_table(
+        self,
+        region: str,
+        table: str,
+        *,
+        created_at: datetime | None = None,
+        pitr_enabled_at: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Move a table's creation, or the moment its point-in-time recovery was switched on, in time."""
+        times = {"created_at": created_at, "pitr_enabled_at": pitr_enabled_at}
+        change = {name: format_time(time) for name, time in times.items() if time is not None}
+        return self._send("POST", f"tables/{quote(region)}/{quote(table)}", orjson.dumps(change))
+
+    def history(self, region: str, table: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Write backdated rows `{"ts": µs, "Item": {…}}` or `{"ts": µs, "Key": {…}}`; return how many.
+
+        All rows or, if one is refused, none.
+        """
+        body = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+        return self._send("POST", f"history/{quote(region)}/{quote(table)}", body)["lines"]
+
+    def _send(self, method: str, path: str, body: bytes) -> dict[str, Any]:
+        data = None if method == "GET" else body
+        request = Request(f"{self._url}/_local/{path}", data, {"Content-Type": "application/json"}, method=method)
+        try:
+            with urlopen(request, timeout=_TIMEOUT_S) as response:
+                return orjson.loads(response.read())
+        except HTTPError as error:
+            with error:
+                text = error.read()
+            raise ControlError(_error_text(text) or f"{error.code} {error.reason} for {path}") from None
+        except URLError as error:
+            raise ControlError(f"no embedded AWS answers at {self._url}: {error.reason}") from error
+
+
+def _error_text(body: bytes) -> str | None:
+    try:
+        return orjson.loads(body).get("error")
+    except (orjson.JSONDecodeError, AttributeError):
+        return None

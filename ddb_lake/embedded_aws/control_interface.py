@@ -1,0 +1,146 @@
+"""The control interface: what a person or a test tells the embedded AWS beside the AWS API, under `/_local/`."""
+
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+
+from ddb_lake.embedded_aws.clock import Clock
+from ddb_lake.embedded_aws.errors import ControlError
+from ddb_lake.embedded_aws.export_jobs import ExportJobs
+from ddb_lake.embedded_aws.history import History
+from ddb_lake.embedded_aws.journal import Journal
+from ddb_lake.embedded_aws.json_values import is_object
+from ddb_lake.embedded_aws.settings import Settings
+from ddb_lake.embedded_aws.tables import Table, Tables
+from ddb_lake.embedded_aws.wire import Answer
+from ddb_lake.windows import format_time, from_us, parse_time, to_us
+
+PREFIX = "/_local/"
+_SECOND_US = 1_000_000
+
+
+class ControlInterface:
+    """Serves the requests under `/_local/`. Callers hold the embedded AWS's lock."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        tables: Tables,
+        clock: Clock,
+        settings: Settings,
+        exports: ExportJobs,
+        history: History,
+    ) -> None:
+        self._journal = journal
+        self._tables = tables
+        self._clock = clock
+        self._settings = settings
+        self._exports = exports
+        self._history = history
+
+    def serve(self, method: str, path: str, body: bytes) -> Answer:
+        """Serve one request and answer in JSON; what is refused changes nothing and is answered with 400.
+
+        Args:
+            method: `GET` or `POST`.
+            path: Such as `/_local/history/us-east-1/measurement`.
+            body: The request's body.
+        """
+        try:
+            return _json(200, self._route(method, path, body))
+        except ControlError as error:
+            return _json(400, {"error": str(error)})
+
+    def _route(self, method: str, path: str, body: bytes) -> dict[str, Any]:
+        parts = [unquote(part) for part in path.removeprefix(PREFIX).split("/")]
+        match method, parts:
+            case "GET", ["health"]:
+                return {
+                    "status": "ok",
+                    **self._clock_state(),
+                    "tables": len(self._tables.all()),
+                    "running_exports": self._exports.count_running(),
+                }
+            case "POST", ["clock"]:
+                return self._set_clock(_read_object(body))
+            case "POST", ["settings"]:
+                self._settings.change(_read_object(body))
+                return self._settings.describe()
+            case "POST", ["release"]:
+                return {"released": self._exports.release_held()}
+            case "POST", ["tables", region, name]:
+                return self._backdate(self._table(region, name), _read_object(body))
+            case "POST", ["history", region, name]:
+                return {"lines": self._history.write(self._table(region, name), body)}
+            case _:
+                raise ControlError(
+                    f"there is no {method} {path}; there are GET /_local/health and POST /_local/clock, settings, "
+                    "release, tables/<region>/<table> and history/<region>/<table>"
+                )
+
+    def _set_clock(self, change: dict[str, Any]) -> dict[str, Any]:
+        match change:
+            case {"advance_s": int() | float() as seconds, **rest} if not rest and not isinstance(seconds, bool):
+                self._clock.advance(round(seconds * _SECOND_US))
+            case {"mode": str() as mode, **rest} if not rest.keys() - {"at"}:
+                at = rest.get("at")
+                self._clock.set(mode, None if at is None else _time("at", at))  # pyright: ignore[reportArgumentType]
+            case {"at": at, **rest} if not rest:
+                self._clock.set(self._clock.mode, _time("at", at))
+            case _ if change:
+                raise ControlError(
+                    f'the clock takes {{"mode": …, "at": …}} or {{"advance_s": …}}, and not {orjson.dumps(change)!r}'
+                )
+            case _:
+                pass
+        if change:
+            self._journal.put_clock(orjson.dumps(self._clock.state()))
+        return self._clock_state()
+
+    def _clock_state(self) -> dict[str, Any]:
+        now_us = self._clock.now_us()
+        return {"mode": self._clock.mode, "now_us": now_us, "now": format_time(from_us(now_us))}
+
+    def _backdate(self, table: Table, change: dict[str, Any]) -> dict[str, Any]:
+        unknown = change.keys() - {"created_at", "pitr_enabled_at"}
+        if unknown:
+            raise ControlError(
+                f"a table has no {', '.join(sorted(unknown))} to set; there are created_at and pitr_enabled_at"
+            )
+        times = {name: _time(name, value) for name, value in change.items()}
+        table = self._tables.backdate(
+            table, times.get("created_at"), times.get("pitr_enabled_at"), self._clock.now_us()
+        )
+        enabled = table.recovery and format_time(from_us(table.recovery.enabled_us))
+        return {"created_at": format_time(from_us(table.created_us)), "pitr_enabled_at": enabled}
+
+    def _table(self, region: str, name: str) -> Table:
+        table = self._tables.find(region, name)
+        if table is None:
+            known = ", ".join(f"{each.region}/{each.name}" for each in self._tables.all()) or "none"
+            raise ControlError(f"there is no table {name} in {region}; the tables are: {known}")
+        return table
+
+
+def _time(name: str, text: object) -> int:
+    try:
+        return to_us(parse_time(str(text)))
+    except ValueError as error:
+        raise ControlError(f"{name} is no time: {error}") from None
+
+
+def _read_object(body: bytes) -> dict[str, Any]:
+    if not body.strip():
+        return {}
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ControlError(f"the body is not JSON: {error}") from None
+    if not is_object(value):
+        raise ControlError(f"the body must be a JSON object, not {value!r}")
+    return value
+
+
+def _json(status: int, payload: dict[str, Any]) -> Answer:
+    return Answer(status, (("Content-Type", "application/json"),), orjson.dumps(payload))

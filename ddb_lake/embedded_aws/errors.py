@@ -1,0 +1,40 @@
+"""The errors of the embedded AWS: those it answers in AWS's shape, and those of its own control interface."""
+
+from ddb_lake.errors import DdbLakeError
+
+
+class EmbeddedAwsError(DdbLakeError):
+    """The root of every error of the embedded AWS."""
+
+
+class AwsError(EmbeddedAwsError):
+    """A refusal that the client sees as AWS would have worded it.
+
+    Args:
+        code: The error code, such as `ValidationException`.
+        message: The text that boto3 shows after the code.
+        status: The HTTP status.
+    """
+
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+
+
+class ControlError(EmbeddedAwsError):
+    """A request to the control interface that was refused; nothing of it was applied."""
+
+
+class JournalError(EmbeddedAwsError):
+    """The journal can't be opened, or doesn't fit this embedded AWS."""
+
+
+class BackendError(EmbeddedAwsError):
+    """moto refused or broke something that it was not expected to refuse."""
+
+
+def validation(message: str) -> AwsError:
+    """Return AWS's `ValidationException` with this text."""
+    return AwsError("ValidationException", message)

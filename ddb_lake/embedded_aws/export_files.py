@@ -1,0 +1,202 @@
+"""The bytes of an export: data files, manifests, their names and where they lie in the bucket.
+
+Same input, same bytes: gzip carries no time, and names derive from the export's id. Layout and field order are
+those of exports that AWS wrote (AWS: developer guide, S3DataExport.Output).
+"""
+
+import base64
+import gzip
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ddb_lake.embedded_aws.export import Export
+from ddb_lake.embedded_aws.journal import Change, Version
+from ddb_lake.embedded_aws.keys import KeySchema, file_of
+from ddb_lake.windows import from_us
+
+_FULL_VERSION = "2020-06-30"
+_INCREMENTAL_VERSION = "2023-08-01"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a data file, with the encoded key that decides which file it is in."""
+
+    key: bytes
+    text: bytes
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A finished data file: its key in the bucket, its gzip'd bytes and the number of lines in it."""
+
+    s3_key: str
+    body: bytes
+    item_count: int
+
+
+@dataclass(frozen=True)
+class S3Object:
+    """An object to be put into the export's bucket."""
+
+    key: str
+    body: bytes
+
+
+def item_lines(items: Iterable[Version]) -> Iterator[Line]:
+    """Yield a full export's lines; attributes stay in the order in which they were written."""
+    for item in items:
+        assert item.image is not None
+        yield Line(item.key, b'{"Item":' + item.image + b"}\n")
+
+
+def change_lines(changes: Iterable[Change], key: KeySchema, view: str) -> Iterator[Line]:
+    """Yield an incremental export's lines; attributes within the images are in alphabetical order."""
+    for change in changes:
+        images = {
+            name: orjson.loads(image)
+            for name, image in (("OldImage", change.old), ("NewImage", change.new))
+            if image is not None
+        }
+        (some, *_) = images.values()
+        record: dict[str, Any] = {
+            "Metadata": orjson.Fragment(b'{"WriteTimestampMicros":{"N":"%d"}}' % change.us),
+            "Keys": orjson.Fragment(_alphabetical(key.of(some))),
+        }
+        if view == "NEW_IMAGE":
+            images.pop("OldImage", None)
+        record |= {name: orjson.Fragment(_alphabetical(image)) for name, image in images.items()}
+        yield Line(change.key, orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def write_data_files(export: Export, lines: Iterable[Line]) -> list[DataFile]:
+    """Distribute lines over the export's files by the hash of the partition key; empty files are files too.
+
+    Args:
+        export: The export; says how many files there are.
+        lines: In the order of their keys.
+    """
+    files: list[DataFile] = []
+    pending = iter(lines)
+    line = next(pending, None)
+    for index in range(export.files):
+        buffer = io.BytesIO()
+        count = 0
+        # An empty name and mtime 0 give the header that AWS writes.
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=buffer, mtime=0) as compressed:
+            while line is not None and file_of(line.key, export.files) == index:
+                compressed.write(line.text)
+                count += 1
+                line = next(pending, None)
+        files.append(DataFile(_data_folder(export) + _file_name(export, index), buffer.getvalue(), count))
+    return files
+
+
+def started(export: Export) -> S3Object:
+    """Return the empty object that AWS writes first, to see whether it may."""
+    return S3Object(_export_folder(export) + "_started", b"")
+
+
+def manifests(export: Export, files: Iterable[DataFile]) -> list[S3Object]:
+    """Return the export's manifests and their checksums, the summary last of the manifests.
+
+    Args:
+        export: The export, COMPLETED.
+        files: Its data files.
+    """
+    listing = b"".join(map(_manifest_line, files))
+    summary = orjson.dumps(_summary(export))
+    folder = _export_folder(export)
+    return [
+        S3Object(folder + "manifest-files.json", listing),
+        S3Object(folder + "manifest-files.md5", _md5(listing)),
+        S3Object(folder + "manifest-summary.md5", _md5(summary)),
+        S3Object(summary_key(export), summary),
+    ]
+
+
+def summary_key(export: Export) -> str:
+    """Return the key of manifest-summary.json, which DescribeExport calls ExportManifest."""
+    return _export_folder(export) + "manifest-summary.json"
+
+
+def _summary(export: Export) -> dict[str, Any]:
+    incremental = export.export_type == "INCREMENTAL_EXPORT"
+    assert export.end_us is not None
+    fields: dict[str, Any] = {
+        "version": _INCREMENTAL_VERSION if incremental else _FULL_VERSION,
+        "exportArn": export.arn,
+        "startTime": _timestamp(export.start_us),
+        "endTime": _timestamp(export.end_us),
+        "tableArn": export.table_arn,
+        "tableId": export.table_id,
+    }
+    if incremental:
+        fields["exportFromTime"] = _timestamp(export.from_us)
+        fields["exportToTime"] = _timestamp(export.to_us)
+    else:
+        fields["exportTime"] = _timestamp(export.to_us)
+    fields |= {
+        "s3Bucket": export.s3_bucket,
+        "s3Prefix": export.s3_prefix,
+        "s3SseAlgorithm": export.sse_algorithm,
+        "s3SseKmsKeyId": export.kms_key_id,
+        "manifestFilesS3Key": _export_folder(export) + "manifest-files.json",
+        "billedSizeBytes": export.billed_bytes,
+        "itemCount": export.item_count,
+        "outputFormat": "DYNAMODB_JSON",
+    }
+    if incremental:
+        # Only incremental manifests say these two.
+        fields |= {"outputView": export.view, "exportType": export.export_type}
+    return fields
+
+
+def _manifest_line(file: DataFile) -> bytes:
+    digest = hashlib.md5(file.body, usedforsecurity=False).digest()
+    # S3's ETag of an object uploaded in one part.
+    etag = hashlib.md5(digest, usedforsecurity=False).hexdigest() + "-1"
+    fields = {
+        "itemCount": file.item_count,
+        "md5Checksum": base64.b64encode(digest).decode(),
+        "etag": etag,
+        "dataFileS3Key": file.s3_key,
+    }
+    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _root(export: Export) -> str:
+    prefix = export.s3_prefix or ""
+    return f"{prefix}AWSDynamoDB/" if not prefix or prefix.endswith("/") else f"{prefix}/AWSDynamoDB/"
+
+
+def _export_folder(export: Export) -> str:
+    return f"{_root(export)}{export.id}/"
+
+
+def _data_folder(export: Export) -> str:
+    shared = export.export_type == "INCREMENTAL_EXPORT"
+    return f"{_root(export) if shared else _export_folder(export)}data/"
+
+
+def _file_name(export: Export, index: int) -> str:
+    digest = hashlib.blake2b(f"{export.arn}#{index}".encode(), digest_size=16).digest()
+    return base64.b32encode(digest).decode().rstrip("=").lower() + ".json.gz"
+
+
+def _timestamp(us: int) -> str:
+    """Write a time as the manifests do: ISO 8601 in UTC with three decimals."""
+    return from_us(us).strftime("%Y-%m-%dT%H:%M:%S.") + f"{us // 1_000 % 1_000:03d}Z"
+
+
+def _md5(body: bytes) -> bytes:
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest())
+
+
+def _alphabetical(image: Any) -> bytes:
+    return orjson.dumps(image, option=orjson.OPT_SORT_KEYS)

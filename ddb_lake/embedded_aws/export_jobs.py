@@ -1,0 +1,288 @@
+"""Export jobs: starting, describing and listing them, and ending those whose time has come.
+
+They know AWS's rules on requests, tokens and lists; what is in an export's files is the writer's affair.
+"""
+
+import base64
+import re
+import secrets
+import uuid
+from dataclasses import replace
+from typing import Any
+
+from ddb_lake.embedded_aws.clock import Clock
+from ddb_lake.embedded_aws.errors import AwsError, validation
+from ddb_lake.embedded_aws.export import Export, describe
+from ddb_lake.embedded_aws.export_files import summary_key
+from ddb_lake.embedded_aws.export_request import ExportRequest, parse_export_request
+from ddb_lake.embedded_aws.export_rules import grant_full, grant_incremental
+from ddb_lake.embedded_aws.export_writer import ExportWriter
+from ddb_lake.embedded_aws.journal import Journal
+from ddb_lake.embedded_aws.settings import Settings
+from ddb_lake.embedded_aws.tables import Table, Tables, parse_table_arn, table_not_found
+
+_SECOND_US = 1_000_000
+_TOKEN_LIFE_US = 8 * 3_600 * _SECOND_US
+_MEMORY_US = 90 * 86_400 * _SECOND_US
+"""For how long exports are described and listed (AWS: API reference, ListExports)."""
+
+_QUOTA = 300
+"""Exports of one kind that may run at once (AWS: ServiceQuotas, limits-table-export)."""
+
+_LARGEST_PAGE = 25
+_SHORTEST_ARN = 37
+_EXPORT_ARN = re.compile(r"arn:aws:dynamodb:[^:]+:\d{12}:table/[^/]+/export/[^/]+")
+
+
+class ExportJobs:
+    """The exports of all tables.
+
+    Args:
+        journal: Keeps the exports.
+        writer: Writes their files.
+        tables: The tables.
+        clock: Tells when an export is due.
+        settings: Delay and number of files of exports to come.
+        account: The id of the AWS account.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        writer: ExportWriter,
+        tables: Tables,
+        clock: Clock,
+        settings: Settings,
+        account: str,
+    ) -> None:
+        self._journal = journal
+        self._writer = writer
+        self._tables = tables
+        self._clock = clock
+        self._settings = settings
+        self._account = account
+        exports = [Export.from_json(record) for record in journal.exports()]
+        self._exports = {export.arn: export for export in exports}
+        self._running = {export.arn for export in exports if export.status == "IN_PROGRESS"}
+
+    def start(self, region: str, request: Any) -> dict[str, Any]:
+        """Serve ExportTableToPointInTime; numbers with a fraction in `request` are Decimals.
+
+        Raises:
+            AwsError: If AWS would refuse the request.
+        """
+        parsed = parse_export_request(request)
+        table = self._find_table(region, parsed.table_arn)
+        now_us = self._clock.now_us()
+        replayed = self._replay(region, parsed, now_us)
+        if replayed is not None:
+            return {"ExportDescription": self._describe(replayed)}
+        self._refuse_more_than_quota(parsed)
+        export = self._with_failure(self._new_export(parsed, table, now_us))
+        self._keep(export)
+        return {"ExportDescription": self._describe(export)}
+
+    def describe(self, region: str, request: Any) -> dict[str, Any]:
+        """Serve DescribeExport.
+
+        Raises:
+            AwsError: If the ARN is none, or there is no such export.
+        """
+        arn = _text(request, "ExportArn")
+        if len(arn) < _SHORTEST_ARN:
+            raise validation(
+                f"1 validation error detected: Value '{arn}' at 'exportArn' failed to satisfy constraint: "
+                f"Member must have length greater than or equal to {_SHORTEST_ARN}"
+            )
+        if not _EXPORT_ARN.fullmatch(arn):
+            raise validation("Invalid Request: Invalid Export ARN")
+        export = self._exports.get(arn)
+        if export is None or export.region != region or not self._is_remembered(export):
+            raise AwsError("ExportNotFoundException", f"Export not found: {arn}")
+        return {"ExportDescription": self._describe(export)}
+
+    def list(self, region: str, request: Any) -> dict[str, Any]:
+        """Serve ListExports: newest ARN first, at most 25 a page.
+
+        Raises:
+            AwsError: If a parameter is malformed.
+        """
+        page = request.get("MaxResults", _LARGEST_PAGE)
+        if not isinstance(page, int) or page < 1 or page > _LARGEST_PAGE:
+            bound = "greater than or equal to 1" if page < 1 else f"less than or equal to {_LARGEST_PAGE}"
+            raise validation(
+                f"1 validation error detected: Value '{page}' at 'maxResults' failed to satisfy constraint: "
+                f"Member must have value {bound}"
+            )
+        exports = [each for each in self._exports.values() if each.region == region and self._is_remembered(each)]
+        if "TableArn" in request:
+            # By the table's identity: a table that took over the name doesn't show its predecessor's exports.
+            arn = _parse_arn(_text(request, "TableArn"))
+            table = self._tables.find(region, arn)
+            exports = [each for each in exports if table is not None and each.table_id == table.id]
+        exports.sort(key=lambda export: export.arn, reverse=True)
+        if "NextToken" in request:
+            after = _read_token(_text(request, "NextToken"))
+            exports = [export for export in exports if export.arn < after]
+        summaries = [
+            {"ExportArn": each.arn, "ExportStatus": each.status, "ExportType": each.export_type}
+            for each in exports[:page]
+        ]
+        if len(exports) > page:
+            return {"ExportSummaries": summaries, "NextToken": _write_token(exports[page - 1].arn)}
+        return {"ExportSummaries": summaries}
+
+    def settle(self) -> None:
+        """End every export that is due: write its files and tell its outcome from now on."""
+        now_us = self._clock.now_us()
+        for export in [self._exports[arn] for arn in sorted(self._running)]:
+            if export.due_us is not None and export.due_us <= now_us:
+                self._keep(self._writer.end(export, export.due_us))
+
+    def is_any_due(self) -> bool:
+        """Tell, without a lock, whether `settle` has something to do."""
+        now_us = self._clock.now_us()
+        running = [self._exports[arn] for arn in tuple(self._running)]
+        return any(export.due_us is not None and export.due_us <= now_us for export in running)
+
+    def release_held(self) -> int:
+        """Let the exports that are held end now, and return how many there were."""
+        held = [self._exports[arn] for arn in self._running if self._exports[arn].due_us is None]
+        for export in held:
+            self._keep(replace(export, due_us=self._clock.now_us()))
+        return len(held)
+
+    def count_running(self) -> int:
+        """Return how many exports are IN_PROGRESS."""
+        return len(self._running)
+
+    def write_again(self) -> None:
+        """Write the files of all COMPLETED exports again, after moto has forgotten them."""
+        for export in self._exports.values():
+            if export.status == "COMPLETED" and self._is_remembered(export):
+                self._writer.write_again(export)
+
+    def _new_export(self, request: ExportRequest, table: Table, now_us: int) -> Export:
+        if request.export_type == "INCREMENTAL_EXPORT":
+            from_us, to_us = grant_incremental(request, table, now_us)
+            start_us = now_us // _SECOND_US * _SECOND_US
+        else:
+            from_us, to_us = 0, grant_full(request, table, now_us, self._settings.latest_restorable_us(now_us))
+            start_us = now_us // 1_000 * 1_000
+        export_id = f"{start_us // 1_000:014d}-{secrets.token_hex(4)}"
+        return Export(
+            arn=f"{table.arn}/export/{export_id}",
+            id=export_id,
+            region=table.region,
+            table_arn=table.arn,
+            table_id=table.id,
+            export_type=request.export_type,
+            export_type_sent=request.export_type_sent,
+            from_us=from_us,
+            to_us=to_us,
+            view=request.view,
+            s3_bucket=request.s3_bucket,
+            s3_prefix=request.s3_prefix,
+            s3_bucket_owner=request.s3_bucket_owner,
+            sse_algorithm=request.sse_algorithm,
+            kms_key_id=request.kms_key_id,
+            token=request.token or str(uuid.uuid4()),
+            fingerprint=request.fingerprint,
+            files=self._settings.files,
+            sequence=self._journal.sequence(),
+            start_us=start_us,
+            due_us=self._settings.due_us(now_us),
+        )
+
+    def _find_table(self, region: str, arn: str) -> Table:
+        _parse_arn(arn)
+        parts = parse_table_arn(arn)
+        if parts is not None and parts.account != self._account:
+            raise AwsError("AccessDeniedException", "Access is denied")
+        table = self._tables.find(region, arn)
+        if table is None:
+            raise table_not_found(arn)
+        return table
+
+    def _replay(self, region: str, request: ExportRequest, now_us: int) -> Export | None:
+        """Return the export that an earlier request with the same token has started, if there is one."""
+        same = [
+            export
+            for export in self._exports.values()
+            if export.region == region and export.token == request.token and export.start_us > now_us - _TOKEN_LIFE_US
+        ]
+        if not same:
+            return None
+        first = max(same, key=lambda export: export.start_us)
+        if first.fingerprint != request.fingerprint:
+            raise AwsError(
+                "ExportConflictException", "Export conflict: Duplicate request detected with conflicting parameters"
+            )
+        return first
+
+    def _refuse_more_than_quota(self, request: ExportRequest) -> None:
+        running = [self._exports[arn].export_type for arn in self._running]
+        if running.count(request.export_type) >= _QUOTA:
+            raise AwsError(
+                "LimitExceededException", f"Too many concurrent exports: at most {_QUOTA} of a kind may run at once"
+            )
+
+    def _with_failure(self, export: Export) -> Export:
+        """Return the export with what will make it fail; AWS finds that out only after it has answered."""
+        failure = self._settings.take_failure()
+        if failure is not None:
+            return replace(export, failure_code=failure.code, failure_message=failure.message)
+        if export.s3_bucket_owner not in (None, self._account):
+            return replace(export, failure_code="S3AccessDenied", failure_message="Access Denied")
+        if export.kms_key_id is not None:
+            return replace(
+                export,
+                failure_code="KmsNotFoundException",
+                failure_message=f"Key '{export.kms_key_id}' does not exist: the embedded AWS has no KMS keys",
+            )
+        return self._writer.begin(export)
+
+    def _keep(self, export: Export) -> None:
+        self._journal.put_export(export.arn, export.to_json())
+        self._exports[export.arn] = export
+        if export.status == "IN_PROGRESS":
+            self._running.add(export.arn)
+        else:
+            self._running.discard(export.arn)
+
+    def _describe(self, export: Export) -> dict[str, Any]:
+        return describe(export, summary_key(export))
+
+    def _is_remembered(self, export: Export) -> bool:
+        return export.start_us > self._clock.now_us() - _MEMORY_US
+
+
+def _parse_arn(text: str) -> str:
+    """Return the text if it is a table's ARN; else raise AWS's word for what is wrong with it."""
+    if not text.startswith("arn:"):
+        raise validation("One or more parameter values were invalid: tableArn is not a valid ARN")
+    if parse_table_arn(text) is None:
+        raise validation("Invalid Request: Table ARN is invalid.")
+    return text
+
+
+def _text(request: Any, name: str) -> str:
+    value = request.get(name)
+    if not isinstance(value, str):
+        member = name[0].lower() + name[1:]
+        raise validation(
+            f"1 validation error detected: Value null at '{member}' failed to satisfy constraint: "
+            "Member must not be null"
+        )
+    return value
+
+
+def _write_token(arn: str) -> str:
+    return base64.urlsafe_b64encode(arn.encode()).decode()
+
+
+def _read_token(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token).decode()
+    except ValueError:
+        raise validation("Invalid Request: The NextToken is invalid") from None

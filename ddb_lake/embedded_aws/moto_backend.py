@@ -1,0 +1,148 @@
+"""moto, reached only by AWS's wire protocol: WSGI calls in this process, without a socket between."""
+
+import decimal
+import io
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import orjson
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app  # pyright: ignore[reportMissingTypeStubs]
+
+from ddb_lake.embedded_aws.errors import BackendError
+from ddb_lake.embedded_aws.wire import DYNAMODB_TARGET, JSON_1_0, Answer
+
+LARGEST_BATCH = 25
+"""Writes in one BatchWriteItem (AWS: ServiceQuotas, limits-api)."""
+
+# DynamoDB reckons with 38 digits; Python's default of 28 would round the sums that moto makes.
+_ARITHMETIC = decimal.Context(prec=38)
+
+
+class MotoBackend:
+    """moto's DynamoDB, S3, STS and IAM, all in memory.
+
+    moto keeps its state in module globals: a process holds one of these at a time, and starts with `reset`.
+    """
+
+    def __init__(self) -> None:
+        # One S3 request after the other: moto looks at a put's condition first and stores the object later.
+        self._s3_lock = threading.Lock()
+        self._application = DomainDispatcherApplication(create_backend_app)
+
+    def reset(self) -> None:
+        """Forget everything that this process has stored in moto."""
+        answer = self._send(_environ("POST", "/moto-api/reset", "", {}, b""))
+        if answer.status != 200:
+            raise BackendError(f"moto refused to reset: {answer.status} {answer.body[:500]!r}")
+
+    def account_id(self) -> str:
+        """Return the account that moto plays (the environment's MOTO_ACCOUNT_ID chooses it)."""
+        body = b"Action=GetCallerIdentity&Version=2011-06-15"
+        headers = {"Content-Type": "application/x-www-form-urlencoded", **_signed("sts", "us-east-1")}
+        text = self._send(_environ("POST", "/", "", headers, body)).body.decode()
+        return text.partition("<Account>")[2].partition("</Account>")[0]
+
+    def pass_on(self, environ: dict[str, Any]) -> Answer:
+        """Send a client's request for S3, STS or IAM as it came, in the form of a WSGI environment."""
+        with self._s3_lock:
+            return self._send(environ)
+
+    def _send(self, environ: dict[str, Any]) -> Answer:
+        status_line = ""
+        headers: list[tuple[str, str]] = []
+
+        def start_response(status: str, answer_headers: list[tuple[str, str]], _: object = None) -> None:
+            nonlocal status_line
+            status_line = status
+            headers.extend(answer_headers)
+
+        with decimal.localcontext(_ARITHMETIC):
+            chunks: Any = self._application(environ, start_response)
+            try:
+                body = b"".join(chunks)
+            finally:
+                if hasattr(chunks, "close"):
+                    chunks.close()
+        return Answer(int(status_line.split()[0]), tuple(headers), body)
+
+    def dynamodb(self, region: str, operation: str, request: Any) -> Answer:
+        """Send one DynamoDB request (JSON values) in moto's own account."""
+        headers = {
+            "Content-Type": JSON_1_0,
+            "X-Amz-Target": f"{DYNAMODB_TARGET}.{operation}",
+            **_signed("dynamodb", region),
+        }
+        return self._send(_environ("POST", "/", "", headers, orjson.dumps(request)))
+
+    def expect(self, region: str, operation: str, request: Any) -> Any:
+        """Send a DynamoDB request that must succeed, and return its payload.
+
+        Raises:
+            BackendError: If moto refuses it.
+        """
+        answer = self.dynamodb(region, operation, request)
+        if answer.status != 200:
+            raise BackendError(f"moto refused {operation} in {region}: {answer.body[:500]!r}")
+        return answer.json()
+
+    def write_items(self, region: str, table: str, writes: Iterable[dict[str, Any]]) -> None:
+        """Write many items: `writes` are the PutRequest and DeleteRequest members of BatchWriteItem.
+
+        Raises:
+            BackendError: If moto refuses a batch.
+        """
+        pending = list(writes)
+        for start in range(0, len(pending), LARGEST_BATCH):
+            self.expect(region, "BatchWriteItem", {"RequestItems": {table: pending[start : start + LARGEST_BATCH]}})
+
+    def s3(
+        self,
+        region: str,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> Answer:
+        """Send one S3 request with path-style addressing: `path` is `/bucket` or `/bucket/key`, unquoted."""
+        signed = {**_signed("s3", region), **(headers or {})}
+        with self._s3_lock:
+            return self._send(_environ(method, path, urlencode(query or {}), signed, body))
+
+
+def _signed(service: str, region: str) -> dict[str, str]:
+    # moto reads service, region and account off the credential's scope and verifies nothing.
+    scope = f"embedded/20200101/{region}/{service}/aws4_request"
+    return {
+        "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0",
+        "X-Amz-Date": "20200101T000000Z",
+    }
+
+
+def _environ(method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "",
+        # WSGI wants the path's bytes, spelt in Latin-1 (PEP 3333).
+        "PATH_INFO": path.encode().decode("latin-1"),
+        "RAW_URI": quote(path) + (f"?{query}" if query else ""),
+        "QUERY_STRING": query,
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_HOST": "127.0.0.1",
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    for name, value in headers.items():
+        variable = name.upper().replace("-", "_")
+        environ[variable if variable == "CONTENT_TYPE" else f"HTTP_{variable}"] = value
+    return environ

@@ -1,0 +1,101 @@
+"""How the exports to come shall behave; changed while running through the control interface."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from ddb_lake.embedded_aws.errors import ControlError
+
+_SECOND_US = 1_000_000
+_MOST_FILES = 1_024
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an export shall fail, in DescribeExport's words."""
+
+    code: str
+    message: str
+
+
+class Settings:
+    """Delay, files and fate of exports to come.
+
+    Args:
+        delay_us: How long an export stays IN_PROGRESS, in µs of the embedded AWS's clock.
+        files: Data files of each export.
+
+    Raises:
+        ControlError: If a value is out of range.
+    """
+
+    def __init__(self, delay_us: int, files: int) -> None:
+        self.files = files
+        self._delay_us = delay_us
+        self._next: str | Failure = "completes"
+        self._latest = "enforced"
+        self.change({"files": files, "delay_seconds": Decimal(delay_us) / _SECOND_US})
+
+    def describe(self) -> dict[str, Any]:
+        """Return all settings as the control interface shows them."""
+        following = self._next
+        if isinstance(following, Failure):
+            following = {"failure_code": following.code, "failure_message": following.message}
+        return {
+            "delay_seconds": self._delay_us / _SECOND_US,
+            "files": self.files,
+            "next_export": following,
+            "latest_restorable": self._latest,
+        }
+
+    def change(self, changes: Mapping[str, Any]) -> None:
+        """Apply settings; all of them or, if one is refused, none.
+
+        Raises:
+            ControlError: If a setting is unknown or its value is out of range.
+        """
+        applied: dict[str, Any] = {}
+        for name, value in changes.items():
+            match name, value:
+                case "delay_seconds", int() | float() | Decimal() if not isinstance(value, bool) and value >= 0:
+                    applied["_delay_us"] = int(Decimal(str(value)) * _SECOND_US)
+                case "files", int() if not isinstance(value, bool) and 1 <= value <= _MOST_FILES:
+                    applied["files"] = value
+                case "next_export", "completes" | "holds":
+                    applied["_next"] = value
+                case "next_export", {"failure_code": str(code), "failure_message": str(message), **rest} if not rest:
+                    applied["_next"] = Failure(code, message)
+                case "latest_restorable", "enforced" | "ignored":
+                    applied["_latest"] = value
+                case (("delay_seconds" | "files" | "next_export" | "latest_restorable"), _):
+                    raise ControlError(f"the setting {name} can't be {value!r}; {_DOMAINS[name]}")
+                case _:
+                    raise ControlError(f"there is no setting {name!r}; the settings are {', '.join(_DOMAINS)}")
+        vars(self).update(applied)
+
+    def due_us(self, now_us: int) -> int | None:
+        """Return when an export that begins now is due, in µs; None if it is to be held."""
+        if self._next == "holds":
+            self._next = "completes"
+            return None
+        return now_us + self._delay_us
+
+    def take_failure(self) -> Failure | None:
+        """Return how the export that begins now shall fail, if it shall; the one after it completes again."""
+        if isinstance(self._next, Failure):
+            failure, self._next = self._next, "completes"
+            return failure
+        return None
+
+    def latest_restorable_us(self, now_us: int) -> int | None:
+        """Return the latest ExportTime that may be named, in µs; None for the table's own latest time."""
+        return now_us if self._latest == "ignored" else None
+
+
+_DOMAINS = {
+    "delay_seconds": "it is a number of seconds, 0 or more",
+    "files": f"it is a whole number from 1 to {_MOST_FILES}",
+    "next_export": 'it is "completes", "holds" or {"failure_code": …, "failure_message": …}',
+    "latest_restorable": 'it is "enforced" (full exports lag 300 s behind) or "ignored"',
+}

@@ -1,0 +1,238 @@
+"""Observing DynamoDB's writes: each is stamped, forwarded to moto and journaled, or refused.
+
+Callers hold the embedded AWS's lock around {stamp, forward, journal}: that makes write times a total order, and
+lets an export see every write that was stamped before it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ddb_lake.embedded_aws.clock import Clock
+from ddb_lake.embedded_aws.errors import AwsError, validation
+from ddb_lake.embedded_aws.items import LARGEST_ITEM, item_size
+from ddb_lake.embedded_aws.journal import Journal, Version
+from ddb_lake.embedded_aws.json_values import JsonObject, array_in, is_object, object_in
+from ddb_lake.embedded_aws.moto_backend import LARGEST_BATCH, MotoBackend
+from ddb_lake.embedded_aws.numbers import normalise_numbers
+from ddb_lake.embedded_aws.tables import Table, Tables
+from ddb_lake.embedded_aws.wire import Answer, dynamodb_answer
+
+
+@dataclass(frozen=True)
+class Write:
+    """What one write leaves at a key: the whole item as JSON, or nothing where it was deleted.
+
+    Attributes:
+        table: The table.
+        key: The encoded primary key.
+        attributes: The primary key as JSON.
+        image: The item as DynamoDB JSON, or None.
+        size: The item's size in bytes; 0 if there is none.
+    """
+
+    table: Table
+    key: bytes
+    attributes: dict[str, Any]
+    image: bytes | None
+    size: int
+
+
+def _put(table: Table, item: object) -> Write:
+    if not is_object(item):
+        raise validation(f"An item must be a JSON object, not {item!r}")
+    key = table.key.encode(item)
+    size = item_size(item)
+    if size > LARGEST_ITEM:
+        raise validation("Item size has exceeded the maximum allowed size")
+    return Write(table, key, table.key.of(item), orjson.dumps(item), size)
+
+
+def _delete(table: Table, key: object) -> Write:
+    if not is_object(key):
+        raise validation(f"A key must be a JSON object, not {key!r}")
+    return Write(table, table.key.encode(key), key, None, 0)
+
+
+class Writes:
+    """Serves the write operations: PutItem, UpdateItem, DeleteItem, BatchWriteItem and TransactWriteItems."""
+
+    def __init__(self, moto: MotoBackend, journal: Journal, tables: Tables, clock: Clock) -> None:
+        self._moto = moto
+        self._journal = journal
+        self._tables = tables
+        self._clock = clock
+        self._serve = {
+            "PutItem": self._put_item,
+            "UpdateItem": self._update_item,
+            "DeleteItem": self._delete_item,
+            "BatchWriteItem": self._batch_write_item,
+            "TransactWriteItems": self._transact_write_items,
+        }
+        self.operations = frozenset(self._serve)
+
+    def serve(self, region: str, operation: str, request: Any) -> Answer:
+        """Serve one of `operations`; numbers in the request are normalised already.
+
+        Raises:
+            AwsError: If the request is refused before moto has seen it.
+        """
+        return self._serve[operation](region, request)
+
+    def _put_item(self, region: str, request: Any) -> Answer:
+        table = self._table(region, request)
+        return self._forward(region, "PutItem", request, [_put(table, request.get("Item"))])
+
+    def _delete_item(self, region: str, request: Any) -> Answer:
+        table = self._table(region, request)
+        return self._forward(region, "DeleteItem", request, [_delete(table, request.get("Key"))])
+
+    def _update_item(self, region: str, request: Any) -> Answer:
+        table = self._table(region, request)
+        touched = _delete(table, request.get("Key"))
+        if "UpdateExpression" not in request:
+            request.setdefault("AttributeUpdates", {})  # moto stumbles where there is neither
+        wanted = request.get("ReturnValues", "NONE")
+        # A client that wants no values leaves room for the new image, which saves reading it afterwards.
+        raised = {**request, "ReturnValues": "ALL_NEW"} if wanted == "NONE" else request
+        answer = self._attempt(region, "UpdateItem", raised, [touched])
+        if answer.status != 200:
+            return answer
+        payload = answer.json()
+        item = payload["Attributes"] if wanted in ("NONE", "ALL_NEW") else self._read(table, touched.attributes)
+        try:
+            write = _put(table, self._store_normal_numbers(table, item))
+        except AwsError:  # the item has become too large, or a number of it
+            self._undo([touched])
+            raise
+        self._append([write])
+        if wanted == "NONE":
+            del payload["Attributes"]
+        normalise_numbers(payload)
+        return dynamodb_answer(payload)
+
+    def _batch_write_item(self, region: str, request: Any) -> Answer:
+        resolved: JsonObject = {}
+        for name, requests in object_in(request, "RequestItems").items():
+            resolved.setdefault(self._require(region, name).name, []).extend(requests)
+        writes = list(self._batch_writes(region, resolved))
+        if len({(write.table.id, write.key) for write in writes}) < len(writes):
+            raise validation("Provided list of item keys contains duplicates")
+        if len(writes) > LARGEST_BATCH:
+            raise validation("Too many items requested for the BatchWriteItem call")
+        answer = self._attempt(region, "BatchWriteItem", {**request, "RequestItems": resolved}, writes)
+        if answer.status != 200:
+            return answer
+        left = self._batch_writes(region, object_in(answer.json(), "UnprocessedItems"))
+        unprocessed = {(write.table.id, write.key) for write in left}
+        self._append([write for write in writes if (write.table.id, write.key) not in unprocessed])
+        return answer
+
+    def _batch_writes(self, region: str, requests: Mapping[str, Any]) -> Iterator[Write]:
+        for name, table_requests in requests.items():
+            table = self._require(region, name)
+            for each in table_requests:
+                match list(each):
+                    case ["PutRequest"]:
+                        yield _put(table, each["PutRequest"].get("Item"))
+                    case ["DeleteRequest"]:
+                        yield _delete(table, each["DeleteRequest"].get("Key"))
+                    case _:
+                        raise validation(
+                            "Supplied WriteRequest has more than one or no request set, must contain exactly one "
+                            f"of PutRequest and DeleteRequest: {each!r}"
+                        )
+
+    def _transact_write_items(self, region: str, request: Any) -> Answer:
+        actions: list[tuple[str, Any]] = [
+            (kind, action) for each in array_in(request, "TransactItems") for kind, action in each.items()
+        ]
+        touched: list[Write] = []
+        for kind, action in actions:
+            table = self._table(region, action)
+            touched.append(_put(table, action.get("Item")) if kind == "Put" else _delete(table, action.get("Key")))
+        answer = self._attempt(region, "TransactWriteItems", request, touched)
+        if answer.status == 200:
+            self._append(list(self._transacted(region, actions)), self._clock.stamp())
+        return answer
+
+    def _transacted(self, region: str, actions: list[tuple[str, Any]]) -> Iterator[Write]:
+        for kind, action in actions:
+            table = self._table(region, action)
+            match kind:
+                case "Put":
+                    yield _put(table, action["Item"])
+                case "Update":
+                    yield _put(table, self._store_normal_numbers(table, self._read(table, action["Key"])))
+                case "Delete":
+                    yield _delete(table, action["Key"])
+                case _:  # a ConditionCheck writes nothing
+                    pass
+
+    def _forward(self, region: str, operation: str, request: Any, writes: list[Write]) -> Answer:
+        answer = self._attempt(region, operation, request, writes)
+        if answer.status == 200:
+            self._append(writes)
+        return answer
+
+    def _attempt(self, region: str, operation: str, request: Any, touched: list[Write]) -> Answer:
+        """Send a write to moto; if moto gives up on it half-way, bring it back to what the journal knows."""
+        try:
+            answer = self._moto.dynamodb(region, operation, request)
+        except Exception:
+            self._undo(touched)
+            raise
+        # moto checks conditions before it writes anything; other faults it may find later.
+        if answer.status != 200 and b"ConditionalCheckFailed" not in answer.body:
+            self._undo(touched)
+        return answer
+
+    def _append(self, writes: list[Write], transaction_us: int | None = None) -> None:
+        """Journal writes that moto has done, each at its own time or all at a transaction's."""
+        versions: list[tuple[str, Version]] = []
+        for write in writes:
+            if write.image is None and self._newest_image(write) is None:
+                continue  # deleting what isn't there writes nothing
+            us = self._clock.stamp() if transaction_us is None else transaction_us
+            versions.append((write.table.id, Version(write.key, us, write.image, write.size)))
+        self._journal.append(versions)
+
+    def _undo(self, writes: list[Write]) -> None:
+        """Bring these keys in moto back to what the journal knows of them."""
+        for write in writes:
+            image = self._newest_image(write)
+            table = write.table
+            if image is None:
+                self._moto.expect(table.region, "DeleteItem", {"TableName": table.name, "Key": write.attributes})
+            else:
+                request = {"TableName": table.name, "Item": orjson.loads(image)}
+                self._moto.expect(table.region, "PutItem", request)
+
+    def _newest_image(self, write: Write) -> bytes | None:
+        newest = self._journal.newest(write.table.id, write.key)
+        return newest and newest.image
+
+    def _read(self, table: Table, key: Mapping[str, Any]) -> Any:
+        request = {"TableName": table.name, "Key": key, "ConsistentRead": True}
+        return self._moto.expect(table.region, "GetItem", request)["Item"]
+
+    def _store_normal_numbers(self, table: Table, item: Any) -> Any:
+        """Return an item that moto has reckoned with its numbers normalised, in moto as well."""
+        before = orjson.dumps(item)
+        normalise_numbers(item)
+        if orjson.dumps(item) != before:
+            self._moto.expect(table.region, "PutItem", {"TableName": table.name, "Item": item})
+        return item
+
+    def _table(self, region: str, request: Any) -> Table:
+        table = self._require(region, request.get("TableName"))
+        request["TableName"] = table.name
+        return table
+
+    def _require(self, region: str, name_or_arn: object) -> Table:
+        table = self._tables.find(region, name_or_arn)
+        if table is None:
+            raise AwsError("ResourceNotFoundException", "Requested resource not found")
+        return table

@@ -1,0 +1,22 @@
+"""Delta tables that follow a DynamoDB table: the log of its changes, and the replica of its current state.
+
+Pure of Dagster and of how exports are made or decoded: windows, frames and columns come in, commits go out.
+"""
+
+from ddb_lake.replica.bootstrap import StagedBootstrap, StagedShard
+from ddb_lake.replica.change_log import ChangeLog, ChangeLogCommit
+from ddb_lake.replica.columns import Column
+from ddb_lake.replica.location import Location
+from ddb_lake.replica.replica import BootstrapCommit, Replica, ReplicaCommit
+
+__all__ = [
+    "BootstrapCommit",
+    "ChangeLog",
+    "ChangeLogCommit",
+    "Column",
+    "Location",
+    "Replica",
+    "ReplicaCommit",
+    "StagedBootstrap",
+    "StagedShard",
+]

@@ -1,0 +1,331 @@
+"""The change log: every decoded change of a source table, in a Delta table of quarter-hour partitions."""
+
+# pyright: reportUnknownMemberType=false
+# (polars' signatures name numpy's types, which are unknown where numpy is not installed)
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import obstore
+import polars as pl
+from deltalake import DeltaTable
+from obstore.store import LocalStore, S3Store
+
+from ddb_lake.replica import table as delta
+from ddb_lake.replica.columns import (
+    CHANGE_METADATA,
+    DELETED,
+    WINDOW,
+    WRITE_TIME,
+    Column,
+    added,
+    attribute_columns,
+    conform,
+    fields,
+    metadata_columns,
+)
+from ddb_lake.replica.coverage import Account, commit_properties, encode_windows, require_account
+from ddb_lake.replica.data_files import FILE_BYTES, FILE_ROWS, DataFile, partition_folder, write_file
+from ddb_lake.replica.errors import InvalidFrame, NotDecoded
+from ddb_lake.replica.location import Location
+from ddb_lake.windows import (
+    KEY_FORMAT,
+    QUARTER_HOUR,
+    Window,
+    floor_quarter_hour,
+    format_time,
+    from_us,
+    missing,
+    quarter_hours,
+    to_us,
+)
+
+QUARTER_HOUR_US = QUARTER_HOUR // timedelta(microseconds=1)
+
+REMEDY = "give each source table a change log of its own, in another folder"
+
+
+@dataclass(frozen=True)
+class ChangeLogCommit:
+    """What the replacement of a window did.
+
+    Args:
+        version: The Delta version that holds it.
+        window: What was replaced.
+        changes: How many changes the window has now.
+        deletes: How many of them are deletes.
+        partitions: How many quarter-hours have changes.
+        files: How many files were written.
+        size: Their bytes.
+    """
+
+    version: int
+    window: Window
+    changes: int
+    deletes: int
+    partitions: int
+    files: int
+    size: int
+
+
+@dataclass(frozen=True)
+class ChangeLogSnapshot:
+    """A change log as it was at one version.
+
+    Args:
+        table: The Delta table at that version, or None if there is none yet.
+        account: What it covers.
+        location: Where it is, for messages.
+    """
+
+    table: DeltaTable | None
+    account: Account
+    location: Location
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The attribute columns, in the schema's order."""
+        return () if self.table is None else attribute_columns(self.table.schema())
+
+    def read(self, window: Window) -> pl.DataFrame:
+        """Return the changes written in `window`: the metadata columns but `_window`, then the attributes'.
+
+        Raises:
+            NotDecoded: If the log doesn't cover the window.
+        """
+        holes = missing(window, self.account.coverage)
+        if holes or self.table is None:
+            told = ", ".join(str(hole) for hole in holes)
+            raise NotDecoded(
+                f"{self.location} has no changes of {told} of the window {window}: decode its export first"
+            )
+        names = [*CHANGE_METADATA, *(column.name for column in self.columns)]
+        return delta.read(self.table, names, _written_in(window))
+
+    def deletes(self, window: Window, names: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield the named columns of the deletes written in `window`, whether covered or not, in blocks."""
+        if self.table is not None:
+            yield from delta.scan(self.table, names, f"{_written_in(window)} AND {delta.quote(DELETED)}")
+
+
+class ChangeLog:
+    """The decoded changes of one source table.
+
+    Its Delta schema is the authority of which attribute's values are in which column.
+
+    Args:
+        location: The Delta table's folder.
+        table_id: The source table's TableId.
+    """
+
+    def __init__(self, location: Location, table_id: str) -> None:
+        self.location = location
+        self.table_id = table_id
+
+    def snapshot(self) -> ChangeLogSnapshot:
+        """Return the log as it is now.
+
+        Raises:
+            WrongSourceTable: If the folder holds another source table's log.
+        """
+        table = delta.open_table(self.location)
+        account = Account(self.table_id) if table is None else self._account(table)
+        return ChangeLogSnapshot(table, account, self.location)
+
+    def columns(self) -> tuple[Column, ...]:
+        """Return the attribute columns in the schema's order; () when the table does not exist yet."""
+        return self.snapshot().columns
+
+    def coverage(self) -> tuple[Window, ...]:
+        """Return what was decoded, as disjoint windows in order."""
+        return self.snapshot().account.coverage
+
+    def read(self, window: Window) -> pl.DataFrame:
+        """Return the changes written in `window`, in no order.
+
+        Raises:
+            NotDecoded: If the log doesn't cover the window.
+        """
+        return self.snapshot().read(window)
+
+    def add_columns(self, columns: Iterable[Column]) -> None:
+        """Add those columns that the table lacks, in one commit; create the table if it is absent.
+
+        Columns that exist alike are left alone, so that all learned columns may be handed over.
+
+        Raises:
+            InvalidColumn: If a column can't exist in Delta under its name or type.
+            SchemaConflict: If a column exists with another type or meaning, perhaps since a moment ago by a
+                concurrent writer: read `columns()` again and learn on top of them.
+            WrongSourceTable: If the folder holds another source table's log.
+            TooManyConflicts: If others win every try.
+        """
+        wanted = tuple(columns)
+
+        def attempt() -> None:
+            snapshot = self.snapshot()
+            new = added(snapshot.columns, wanted, str(self.location))
+            made = fields(new)
+            properties = commit_properties(
+                snapshot.account, {"did": "add columns", "columns": [column.name for column in new]}
+            )
+            if snapshot.table is None:
+                reserved = fields(metadata_columns({WINDOW: pl.String(), **CHANGE_METADATA}))
+                delta.create_table(self.location, [*reserved, *made], [WINDOW], [], properties)
+            elif made:
+                delta.add_columns(self.location, snapshot.table, made, properties)
+
+        delta.repeat_on_conflict(self.location, attempt)
+
+    def replace(self, window: Window, frames: Iterable[pl.DataFrame]) -> ChangeLogCommit:
+        """Replace all changes written in `window` by those of the frames, in one commit.
+
+        The frames are written to files as they come (about 256 MB of rows are held in memory), and become
+        visible at once. Where the window begins or ends within a quarter-hour, that quarter-hour's changes
+        outside of the window stay.
+
+        Args:
+            window: One or many adjacent quarter-hours, or whatever else an export covered.
+            frames: `_key_hash`, `_write_time_us`, `_tie_break`, `_deleted` and attribute columns of the log.
+
+        Raises:
+            InvalidFrame: If a frame has other columns or types than the log, or changes that were not
+                written in the window.
+            WrongSourceTable: If the folder holds another source table's log.
+            TooManyConflicts: If others win every try; the log is as it was.
+        """
+        self.add_columns(())
+        columns = self.columns()
+        store = self.location.store()
+        spool = _Spool(store, window, columns, str(self.location))
+        try:
+            for frame in frames:
+                spool.take(frame)
+            spool.finish()
+        except BaseException:
+            spool.discard()
+            raise
+        keys = [quarter.key for quarter in quarter_hours(window)]
+
+        def attempt() -> ChangeLogCommit:
+            snapshot = self.snapshot()
+            assert snapshot.table is not None
+            added(snapshot.columns, columns, str(self.location))
+            kept = _edges(store, snapshot, window)
+            files = [*spool.files, *kept]
+            properties = commit_properties(
+                snapshot.account.covering(window),
+                {"did": "replace", "windows": encode_windows([window]), "changes": spool.changes},
+            )
+            version = delta.replace_partitions(
+                self.location, snapshot.table, (WINDOW, keys), [each.add_action() for each in files], properties
+            )
+            return ChangeLogCommit(
+                version=version,
+                window=window,
+                changes=spool.changes,
+                deletes=spool.deletes,
+                partitions=len({each.partition[WINDOW] for each in spool.files}),
+                files=len(files),
+                size=sum(each.size for each in files),
+            )
+
+        return delta.repeat_on_conflict(self.location, attempt)
+
+    def _account(self, table: DeltaTable) -> Account:
+        return require_account(self.location, table, self.table_id, REMEDY)
+
+
+class _Spool:
+    """Changes of a window on their way into files of quarter-hours."""
+
+    def __init__(self, store: LocalStore | S3Store, window: Window, columns: Sequence[Column], where: str) -> None:
+        self.files: list[DataFile] = []
+        self.changes = 0
+        self.deletes = 0
+        self._store = store
+        self._window = window
+        self._columns = columns
+        self._where = f"{where}, window {window}"
+        self._waiting: list[pl.DataFrame] = []
+        self._bytes = 0
+        self._rows = 0
+        self._strays = 0
+        self._stray: int | None = None
+
+    def take(self, frame: pl.DataFrame) -> None:
+        frame = conform(frame, CHANGE_METADATA, self._columns, self._where)
+        time = pl.col(WRITE_TIME)
+        strays = frame.filter((time < self._window.start_us) | (time >= self._window.end_us))
+        self.changes += frame.height
+        self.deletes += int(frame[DELETED].sum())
+        self._strays += strays.height
+        if strays.height:
+            self._stray = strays[WRITE_TIME][0]
+        if self._strays or not frame.height:
+            return  # counting on for the message, but writing no more
+        self._waiting.append(frame)
+        self._bytes += int(frame.estimated_size())
+        self._rows += frame.height
+        if self._bytes >= FILE_BYTES or self._rows >= FILE_ROWS:
+            self._write()
+
+    def finish(self) -> None:
+        if self._strays and self._stray is not None:
+            raise InvalidFrame(
+                f"{self._where}: {self._strays} of {self.changes} changes were not written in the window, "
+                f"one of them at {format_time(from_us(self._stray))} ({self._stray} µs): "
+                "is it the manifest of another window?"
+            )
+        self._write()
+
+    def discard(self) -> None:
+        """Delete the files, which no commit names; nothing was lost if that fails too."""
+        if self.files:
+            obstore.delete(self._store, [each.path for each in self.files])
+
+    def _write(self) -> None:
+        if not self._waiting:
+            return
+        frame = pl.concat(self._waiting)
+        self._waiting, self._bytes, self._rows = [], 0, 0
+        quarter = (pl.col(WRITE_TIME) // QUARTER_HOUR_US * QUARTER_HOUR_US).alias(WINDOW)
+        for (start_us,), part in frame.group_by(quarter):
+            key = from_us(int(str(start_us))).strftime(KEY_FORMAT)
+            self.files.append(_write_partition(self._store, key, part.sort(WRITE_TIME)))
+
+
+def _write_partition(store: LocalStore | S3Store, key: str, changes: pl.DataFrame) -> DataFile:
+    partition = {WINDOW: key}
+    return write_file(store, partition_folder(partition), "changes", changes, partition)
+
+
+def _edges(store: LocalStore | S3Store, snapshot: ChangeLogSnapshot, window: Window) -> list[DataFile]:
+    """Write anew what the quarter-hours at the window's edges hold outside of the window."""
+    written: list[DataFile] = []
+    first, last = floor_quarter_hour(window.start), floor_quarter_hour(window.end)
+    outside: list[Window] = []
+    if first < window.start:
+        outside.append(Window(first, window.start))
+    if last < window.end:
+        outside.append(Window(window.end, last + QUARTER_HOUR))
+    assert snapshot.table is not None
+    names = [*CHANGE_METADATA, *(column.name for column in snapshot.columns)]
+    for edge in outside:
+        changes = delta.read(snapshot.table, names, _written_in(edge))
+        if changes.height:
+            written.append(_write_partition(store, floor_quarter_hour(edge.start).strftime(KEY_FORMAT), changes))
+    return written
+
+
+def _written_in(window: Window) -> str:
+    """Return the SQL predicate for a window: the partitions first, so that others' files stay closed."""
+    name, time = delta.quote(WINDOW), delta.quote(WRITE_TIME)
+    first, last = (_key(window.start), _key(from_us(window.end_us - 1)))
+    within = f"{name} = '{first}'" if first == last else f"{name} >= '{first}' AND {name} <= '{last}'"
+    return f"{within} AND {time} >= {to_us(window.start)} AND {time} < {window.end_us}"
+
+
+def _key(time: datetime) -> str:
+    return floor_quarter_hour(time).strftime(KEY_FORMAT)

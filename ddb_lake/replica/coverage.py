@@ -1,0 +1,254 @@
+"""What a table's own commits say of it: its source table, its bootstrap and the windows that it covers.
+
+Each commit carries the whole account as JSON in `userMetadata`, so the newest one of ours suffices. App
+transactions (`txn`, Delta protocol: "Transaction Identifiers") carry the start and the end of the gapless
+stretch besides: they outlive the log's cleanup in checkpoints, and because every commit writes the same
+identifiers, two concurrent writers always conflict.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, cast
+
+import obstore
+from deltalake import CommitProperties, DeltaTable, Transaction
+
+from ddb_lake import windows
+from ddb_lake.replica.errors import UnclearRestore, WrongSourceTable
+from ddb_lake.replica.location import Location
+from ddb_lake.windows import Window, format_time, from_us, parse_time, to_us
+
+USER_METADATA = "userMetadata"
+"""The commit's free text in Delta's commitInfo, which Spark's DESCRIBE HISTORY shows too."""
+
+ACCOUNT = "ddb_lake"
+"""Under which key of the user metadata our account stands."""
+
+COMMIT_INFO = b'{"commitInfo"'
+"""How the line of a commit file begins that tells of the commit itself."""
+
+RETIRED = -1
+"""The app transactions' version once the table holds another source table."""
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """The full export that a replica builds upon.
+
+    Args:
+        export_id: The export's identity, or None where the log's cleanup has left only its time.
+        time: Everything written before this time is in the export.
+    """
+
+    export_id: str | None
+    time: datetime
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a table holds.
+
+    Args:
+        table_id: The source table's TableId.
+        coverage: Disjoint windows in order.
+        bootstrap: What a replica builds upon; None for a change log.
+    """
+
+    table_id: str
+    coverage: tuple[Window, ...] = ()
+    bootstrap: Bootstrap | None = None
+
+    def covering(self, window: Window) -> "Account":
+        """Return the account once a window is added to the coverage."""
+        return replace(self, coverage=windows.merge((*self.coverage, window)))
+
+    @property
+    def gapless(self) -> tuple[datetime, datetime] | None:
+        """The stretch without holes from the bootstrap on, or from the first window without a bootstrap."""
+        if self.bootstrap is None:
+            return (self.coverage[0].start, self.coverage[0].end) if self.coverage else None
+        start = self.bootstrap.time
+        first = self.coverage[0] if self.coverage else None
+        return (start, first.end if first is not None and first.start <= start < first.end else start)
+
+
+def bootstrap_transaction(table_id: str) -> str:
+    """Return the app transaction whose version is the time of a replica's full export in µs."""
+    return f"ddb_lake/{table_id}/bootstrap"
+
+
+def start_transaction(table_id: str) -> str:
+    """Return the app transaction whose version is the start of a change log's gapless stretch in µs."""
+    return f"ddb_lake/{table_id}/covered_from"
+
+
+def end_transaction(table_id: str) -> str:
+    """Return the app transaction whose version is the gapless stretch's end in µs."""
+    return f"ddb_lake/{table_id}/covered_until"
+
+
+def commit_properties(
+    account: Account, did: Mapping[str, Any], retired_table_id: str | None = None
+) -> CommitProperties:
+    """Return what a commit carries so that the table accounts for itself.
+
+    delta-rs is told not to rebase the commit onto others' (`max_commit_retries=0`): a commit counts on the
+    exact version that it was planned from.
+
+    Args:
+        account: What the table holds after the commit.
+        did: What this commit does, for people who read the history.
+        retired_table_id: The source table whose rows this commit replaces, if it is another one.
+    """
+    gapless = account.gapless
+    start, end = (to_us(gapless[0]), to_us(gapless[1])) if gapless else (0, 0)
+    start_of = bootstrap_transaction if account.bootstrap is not None else start_transaction
+    transactions = [
+        Transaction(start_of(account.table_id), start),
+        Transaction(end_transaction(account.table_id), end),
+    ]
+    if retired_table_id is not None and retired_table_id != account.table_id:
+        transactions.append(Transaction(end_transaction(retired_table_id), RETIRED))
+    told = json.dumps({ACCOUNT: {**encode(account), "commit": dict(did)}}, ensure_ascii=False)
+    return CommitProperties(
+        custom_metadata={USER_METADATA: told}, max_commit_retries=0, app_transactions=transactions
+    )
+
+
+def encode(account: Account) -> dict[str, Any]:
+    """Return an account as JSON values."""
+    bootstrap = account.bootstrap
+    return {
+        "table_id": account.table_id,
+        "bootstrap": None
+        if bootstrap is None
+        else {"export_id": bootstrap.export_id, "time": format_time(bootstrap.time)},
+        "coverage": encode_windows(account.coverage),
+    }
+
+
+def encode_windows(covered: Iterable[Window]) -> list[list[str]]:
+    """Return windows as pairs of ISO times."""
+    return [[format_time(window.start), format_time(window.end)] for window in covered]
+
+
+def decode(told: Mapping[str, Any]) -> Account:
+    """Return the account that `encode` wrote."""
+    bootstrap = told["bootstrap"]
+    return Account(
+        table_id=told["table_id"],
+        coverage=tuple(Window(parse_time(start), parse_time(end)) for start, end in told["coverage"]),
+        bootstrap=None if bootstrap is None else Bootstrap(bootstrap["export_id"], parse_time(bootstrap["time"])),
+    )
+
+
+def read_account(location: Location, version: int) -> Account | None:
+    """Return what the newest commit of ours up to a version says, or None if the log's cleanup left none.
+
+    The commits are read one by one from the version downwards: usually the first is ours. delta-rs's
+    `history()` would list the log and read several commits, and keeps the interpreter locked meanwhile.
+    Below a RESTORE the reading goes on at the version that was restored.
+
+    Raises:
+        UnclearRestore: If the table was restored to a version that can't be told.
+    """
+    store = location.store()
+    number, restored = version, False
+    while number >= 0:
+        try:
+            commit = bytes(obstore.get(store, f"_delta_log/{number:020}.json").bytes())
+        except FileNotFoundError:
+            if restored:
+                raise UnclearRestore(
+                    f"{location} was restored to a version whose commit {number} is gone by the log's cleanup, "
+                    "so what it covers can't be told; give the replica another folder and bootstrap it there"
+                ) from None
+            return None
+        info = _commit_info(commit)
+        account = _account_of(info)
+        if account is not None:
+            return account
+        if info.get("operation") == "RESTORE":
+            number, restored = _restored_version(location, number, info), True
+        else:
+            number -= 1
+    return None
+
+
+def _restored_version(location: Location, number: int, info: Mapping[str, Any]) -> int:
+    """Return the version that a RESTORE went back to.
+
+    One to a time does not tell its version: delta-rs chooses by the files' times, which are not in the log.
+    """
+    parameters: Mapping[str, Any] = info.get("operationParameters") or {}
+    if parameters.get("version") is None:
+        raise UnclearRestore(
+            f"{location} was restored in version {number} to {dict(parameters)}, so what it covers can't be told; "
+            "restore it again, to a version's number"
+        )
+    return int(parameters["version"])
+
+
+def require_account(location: Location, table: DeltaTable, table_id: str, remedy: str) -> Account:
+    """Return what a table of the source table `table_id` holds.
+
+    Where the log's cleanup has left no commit of ours, the coverage is the gapless stretch of the app
+    transactions: perhaps less than the truth, which is safe because applying a window again is harmless.
+
+    Args:
+        location: Where the table is.
+        table: The snapshot to account for.
+        table_id: The source table that it must hold.
+        remedy: What to do about a table of another source table, as the end of a message.
+
+    Raises:
+        WrongSourceTable: If it holds another source table or tells nothing.
+        UnclearRestore: If the table was restored to a version that can't be told.
+    """
+    account = read_account(location, table.version())
+    if account is None:
+        account = _account_of_transactions(table, table_id)
+    if account is None:
+        raise WrongSourceTable(
+            f"{location} at version {table.version()} has no commit that tells of source table "
+            f"{table_id}, so its rows may be anybody's; choose another folder"
+        )
+    if account.table_id != table_id:
+        raise WrongSourceTable(
+            f"{location} holds source table {account.table_id}, not {table_id} "
+            f"(a table that was re-created has a new id); {remedy}"
+        )
+    return account
+
+
+def _commit_info(commit: bytes) -> Mapping[str, Any]:
+    """Return what a commit file (one JSON action a line) tells of the commit itself."""
+    for line in commit.splitlines():
+        if line.startswith(COMMIT_INFO):
+            return cast("Mapping[str, Any]", json.loads(line)["commitInfo"])
+    return {}
+
+
+def _account_of(info: Mapping[str, Any]) -> Account | None:
+    try:
+        told: object = json.loads(info.get(USER_METADATA) or "null")
+    except json.JSONDecodeError:
+        return None  # somebody else's text
+    if not isinstance(told, dict) or ACCOUNT not in told:
+        return None
+    return decode(cast("Mapping[str, Any]", told[ACCOUNT]))
+
+
+def _account_of_transactions(table: DeltaTable, table_id: str) -> Account | None:
+    bootstrap = table.transaction_version(bootstrap_transaction(table_id))
+    start = bootstrap if bootstrap is not None else table.transaction_version(start_transaction(table_id))
+    end = table.transaction_version(end_transaction(table_id))
+    if start is None or end is None or end == RETIRED:
+        return None
+    return Account(
+        table_id,
+        coverage=(Window(from_us(start), from_us(end)),) if start < end else (),
+        bootstrap=None if bootstrap is None else Bootstrap(None, from_us(bootstrap)),
+    )

@@ -1,0 +1,51 @@
+"""What can go wrong when windows become Delta commits."""
+
+from ddb_lake.errors import DdbLakeError
+
+
+class ReplicaError(DdbLakeError):
+    """The root of the errors of change logs and replicas."""
+
+
+class UnsupportedLocation(ReplicaError):
+    """A table's URI is neither a local path nor s3://."""
+
+
+class InvalidColumn(ReplicaError):
+    """A declared column can't exist in a Delta table next to the others."""
+
+
+class SchemaConflict(ReplicaError):
+    """Two schemas give one column two meanings: learn the columns again from the table's own schema."""
+
+
+class InvalidFrame(ReplicaError):
+    """Rows handed over don't have the declared columns, types or write times; nothing was committed."""
+
+
+class WrongSourceTable(ReplicaError):
+    """The Delta table holds another source table, or nothing that ddb_lake wrote."""
+
+
+class UnclearRestore(ReplicaError):
+    """The Delta table was restored to an older version, and what that one covered can't be told."""
+
+
+class NotBootstrapped(ReplicaError):
+    """The replica has no full export to build upon yet."""
+
+
+class NotDecoded(ReplicaError):
+    """The change log doesn't cover the window that is to be applied."""
+
+
+class StagedBootstrapMissing(ReplicaError):
+    """A bootstrap can't be committed because it was not staged, or not as a whole."""
+
+
+class OutdatedBootstrap(ReplicaError):
+    """A bootstrap starts before the one that the replica already builds upon."""
+
+
+class TooManyConflicts(ReplicaError):
+    """Other writers won every one of a bounded number of tries; nothing was committed."""

@@ -1,0 +1,68 @@
+"""Which change of a key wins: the order of changes, as frames and as SQL conditions of MERGE."""
+
+# pyright: reportUnknownMemberType=false
+# (polars' signatures name numpy's types, which are unknown where numpy is not installed)
+
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+
+from ddb_lake.replica.columns import DELETED, KEY_HASH, TIE_BREAK, WRITE_TIME
+from ddb_lake.replica.table import quote
+
+ORDER = (WRITE_TIME, DELETED, TIE_BREAK)
+"""The greater wins: the later; at the same time a delete; between updates the greater tie-break."""
+
+
+def last_changes(changes: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """Return each key's last change. Keys are equal where all of their columns are, null equal to null."""
+    return changes.sort(ORDER).unique(subset=list(keys), keep="last", maintain_order=True)
+
+
+def without_deleted_later(
+    changes: pl.DataFrame, deletes: Iterable[pl.DataFrame], keys: Sequence[str]
+) -> pl.DataFrame:
+    """Return the changes without those updates whose key was deleted at the same time or later.
+
+    Args:
+        changes: One change a key.
+        deletes: Blocks of deletes with the columns `KEY_HASH`, `WRITE_TIME` and the keys'.
+        keys: The key's columns.
+    """
+    updates = changes.filter(~pl.col(DELETED)).select(KEY_HASH, WRITE_TIME, *keys)
+    beaten: list[pl.DataFrame] = []
+    for block in deletes:
+        met = updates.join(
+            block.select(*keys, pl.col(WRITE_TIME).alias("_deleted_us")), on=list(keys), nulls_equal=True
+        )
+        beaten.append(met.filter(pl.col("_deleted_us") >= pl.col(WRITE_TIME)).select(keys))
+    if not beaten:
+        return changes
+    # A delete of the window itself never is among the updates, so all changes of a beaten key go.
+    return changes.join(pl.concat(beaten).unique(), on=list(keys), how="anti", nulls_equal=True)
+
+
+def same_key(keys: Sequence[str]) -> str:
+    """Return MERGE's condition that a row of the replica `t` and a change `s` have the same key."""
+    parts = [f"t.{quote(KEY_HASH)} = s.{quote(KEY_HASH)}"]
+    parts += [f"t.{quote(name)} IS NOT DISTINCT FROM s.{quote(name)}" for name in keys]
+    # Without the parentheses delta-rs's parser binds AND closer than IS NOT DISTINCT FROM.
+    return " AND ".join(f"({part})" for part in parts)
+
+
+def delete_wins() -> str:
+    """Return MERGE's condition that the change `s` is a delete which beats the row `t`."""
+    time = quote(WRITE_TIME)
+    return f"s.{quote(DELETED)} AND s.{time} >= t.{time}"
+
+
+def update_wins() -> str:
+    """Return MERGE's condition that the change `s` is an update which beats the row `t`."""
+    time, tie = quote(WRITE_TIME), quote(TIE_BREAK)
+    newer = f"s.{time} > t.{time} OR (s.{time} = t.{time} AND s.{tie} > t.{tie})"
+    return f"NOT s.{quote(DELETED)} AND ({newer})"
+
+
+def insert_wins() -> str:
+    """Return MERGE's condition that the change `s`, whose key has no row, is not a delete."""
+    return f"NOT s.{quote(DELETED)}"

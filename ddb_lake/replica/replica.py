@@ -1,0 +1,371 @@
+"""The replica: a plain Delta table with a source table's current state, kept by MERGE (copy on write)."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import polars as pl
+from deltalake import DeltaTable
+
+from ddb_lake.replica import bootstrap as staging
+from ddb_lake.replica import table as delta
+from ddb_lake.replica.bootstrap import StagedBootstrap, StagedShard
+from ddb_lake.replica.change_log import ChangeLog, ChangeLogSnapshot
+from ddb_lake.replica.columns import (
+    KEY_HASH,
+    WRITE_TIME,
+    Column,
+    added,
+    attribute_columns,
+    fields,
+    key_names,
+)
+from ddb_lake.replica.coverage import (
+    Account,
+    Bootstrap,
+    commit_properties,
+    encode_windows,
+    read_account,
+    require_account,
+)
+from ddb_lake.replica.errors import NotBootstrapped, OutdatedBootstrap, WrongSourceTable
+from ddb_lake.replica.last_writer import last_changes, without_deleted_later
+from ddb_lake.replica.location import Location
+from ddb_lake.replica.merge import merge_changes
+from ddb_lake.windows import Window, format_time
+
+REMEDY = "commit a bootstrap of the new source table, which replaces all rows, or choose another folder"
+
+
+@dataclass(frozen=True)
+class BootstrapCommit:
+    """What the commit of a bootstrap did.
+
+    Args:
+        version: The Delta version that holds it (or held it already).
+        export_id: The full export.
+        bootstrap_time: Everything written before this time is in it.
+        rows: How many items it has.
+        files: How many files were committed; 0 if it was already.
+        outcome: Whether the table was created, its rows were replaced, or the same export was there already
+            and everything applied since was left alone.
+    """
+
+    version: int
+    export_id: str
+    bootstrap_time: datetime
+    rows: int
+    files: int
+    outcome: Literal["created", "replaced", "already_committed"]
+
+
+@dataclass(frozen=True)
+class ReplicaCommit:
+    """What the application of a window did.
+
+    Args:
+        version: The Delta version that covers the window.
+        window: What was applied, as asked for.
+        rows_before: The replica's rows before.
+        rows_after: The replica's rows after.
+        inserted: New keys.
+        updated: Keys whose row was replaced.
+        deleted: Keys that are gone.
+        ignored: Changes without effect: beaten by later ones, or deletes of keys that were not there.
+        changes: How many changes the change log has of the window (from the bootstrap's time on).
+        path: `merge` if rows changed, `coverage_only` if the commit only says that the window is covered,
+            `before_bootstrap` if the window is in the full export, so that there was nothing to commit.
+    """
+
+    version: int
+    window: Window
+    rows_before: int
+    rows_after: int
+    inserted: int
+    updated: int
+    deleted: int
+    ignored: int
+    changes: int
+    path: Literal["merge", "coverage_only", "before_bootstrap"]
+
+
+class Replica:
+    """The Delta table that holds one source table's current state.
+
+    Args:
+        location: The Delta table's folder.
+        table_id: The source table's TableId.
+        change_log: The same source table's changes.
+    """
+
+    def __init__(self, location: Location, table_id: str, change_log: ChangeLog) -> None:
+        if change_log.table_id != table_id:
+            raise WrongSourceTable(
+                f"{location} is to hold source table {table_id}, but {change_log.location} has the changes of "
+                f"{change_log.table_id}; give both the same id"
+            )
+        self.location = location
+        self.table_id = table_id
+        self.change_log = change_log
+
+    # What the replica holds
+
+    def coverage(self) -> tuple[Window, ...]:
+        """Return what was applied since the bootstrap, as disjoint windows in order; () without a table."""
+        table = delta.open_table(self.location)
+        return () if table is None else self._account(table).coverage
+
+    def bootstrap_time(self) -> datetime | None:
+        """Return the time of the full export that the replica builds upon, or None without one."""
+        table = delta.open_table(self.location)
+        account = None if table is None else self._account(table)
+        return None if account is None or account.bootstrap is None else account.bootstrap.time
+
+    def version(self) -> int | None:
+        """Return the Delta table's version, or None without a table."""
+        table = delta.open_table(self.location)
+        return None if table is None else table.version()
+
+    def columns(self) -> tuple[Column, ...]:
+        """Return the attribute columns in the schema's order; () without a table."""
+        table = delta.open_table(self.location)
+        return () if table is None else attribute_columns(table.schema())
+
+    def count(self) -> int:
+        """Return how many items there are; 0 without a table."""
+        table = delta.open_table(self.location)
+        return 0 if table is None else delta.count_rows(table)
+
+    def scan(self) -> pl.LazyFrame:
+        """Return the rows to query: `_key_hash`, `_write_time_us`, `_tie_break` and the attributes.
+
+        Raises:
+            NotBootstrapped: If there is no table yet.
+        """
+        table = delta.open_table(self.location)
+        if table is None:
+            raise self._not_bootstrapped()
+        return pl.scan_delta(table, storage_options=self.location.options or None)
+
+    # The bootstrap
+
+    def stage_bootstrap(
+        self,
+        export_id: str,
+        bootstrap_time: datetime,
+        columns: Iterable[Column],
+        shards: Iterable[tuple[str, Iterator[pl.DataFrame]]],
+    ) -> StagedBootstrap:
+        """Write a full export's rows beside the table, where nobody sees them yet.
+
+        Staging an export again is harmless: it writes new files and a new manifest, and never touches files
+        that a commit may name by now. What was written before and not committed is removed by a full vacuum.
+
+        Args:
+            export_id: The last part of the export's ARN.
+            bootstrap_time: The export's time T.
+            columns: The attribute columns, with the key's marked.
+            shards: Each data file's name and its rows: `_key_hash`, `_write_time_us` (T in µs minus 1),
+                `_tie_break` and exactly the columns.
+
+        Raises:
+            InvalidColumn: If a column is unfit for Delta, or none is a key.
+            InvalidFrame: If rows have other columns or types than declared; nothing is visible then.
+        """
+        checked = staging.check_columns(columns, str(self.location))
+        done = [self.stage_shard(export_id, bootstrap_time, checked, name, frames) for name, frames in shards]
+        return self.finish_staging(export_id, bootstrap_time, checked, done)
+
+    def stage_shard(
+        self,
+        export_id: str,
+        bootstrap_time: datetime,
+        columns: Iterable[Column],
+        name: str,
+        frames: Iterator[pl.DataFrame],
+    ) -> StagedShard:
+        """Write one data file's rows; for many processes at once, each with shards of its own.
+
+        The result is small and can be pickled: hand all of them to `finish_staging`.
+        """
+        return staging.write_shard(self.location, export_id, bootstrap_time, tuple(columns), name, frames)
+
+    def finish_staging(
+        self,
+        export_id: str,
+        bootstrap_time: datetime,
+        columns: Iterable[Column],
+        shards: Iterable[StagedShard],
+    ) -> StagedBootstrap:
+        """Write the manifest that makes the shards a whole, so that they can be committed."""
+        staged = StagedBootstrap(
+            table_id=self.table_id,
+            export_id=export_id,
+            bootstrap_time=bootstrap_time,
+            columns=staging.check_columns(columns, str(self.location)),
+            files=tuple(each for shard in shards for each in shard.files),
+        )
+        staging.write_manifest(self.location, staged)
+        return staged
+
+    def commit_bootstrap(self, export_id: str) -> BootstrapCommit:
+        """Create the table from a staged export, or replace all of its rows and columns, in one commit.
+
+        The coverage starts anew at the export's time. Committing the export that the replica already builds
+        upon changes nothing, so that the windows applied since are kept.
+
+        Raises:
+            StagedBootstrapMissing: If the export was not staged, or a file of it is gone.
+            WrongSourceTable: If it was staged for another source table.
+            OutdatedBootstrap: If the replica builds upon a later export: going back would lose what is
+                known of the time between.
+            TooManyConflicts: If others win every try; the table is as it was.
+        """
+
+        def attempt() -> BootstrapCommit:
+            table = delta.open_table(self.location)
+            account = None if table is None else read_account(self.location, table.version())
+            if table is not None and account is None:
+                account = self._account(table)
+            same = account is not None and account.table_id == self.table_id
+            bootstrap = None if account is None else account.bootstrap
+            if table is not None and same and bootstrap is not None and bootstrap.export_id == export_id:
+                return self._already_committed(table, bootstrap, export_id)
+            staged = staging.read_manifest(self.location, export_id)
+            if staged.table_id != self.table_id:
+                raise WrongSourceTable(
+                    f"{self.location}: the export {export_id} was staged for source table {staged.table_id}, "
+                    f"not {self.table_id}; stage the right one"
+                )
+            if table is not None and bootstrap is not None:
+                if same and bootstrap == Bootstrap(None, staged.bootstrap_time):
+                    return self._already_committed(table, bootstrap, export_id)
+                if staged.bootstrap_time < bootstrap.time:
+                    raise OutdatedBootstrap(
+                        f"{self.location} builds upon the full export of "
+                        f"{format_time(bootstrap.time)}; the export {export_id} is of "
+                        f"{format_time(staged.bootstrap_time)}. To go back, give the replica another folder"
+                    )
+            properties = commit_properties(
+                Account(self.table_id, (), Bootstrap(export_id, staged.bootstrap_time)),
+                {"did": "bootstrap", "rows": staged.rows},
+                retired_table_id=None if account is None else account.table_id,
+            )
+            made = fields(staging.table_columns(staged.columns))
+            files = [each.add_action() for each in staged.files]
+            if table is None:
+                version = delta.create_table(self.location, made, [], files, properties)
+            else:
+                version = delta.replace_files(self.location, table, made, files, properties)
+            return BootstrapCommit(
+                version=version,
+                export_id=export_id,
+                bootstrap_time=staged.bootstrap_time,
+                rows=staged.rows,
+                files=len(files),
+                outcome="created" if table is None else "replaced",
+            )
+
+        return delta.repeat_on_conflict(self.location, attempt)
+
+    def _already_committed(self, table: DeltaTable, bootstrap: Bootstrap, export_id: str) -> BootstrapCommit:
+        return BootstrapCommit(
+            version=table.version(),
+            export_id=export_id,
+            bootstrap_time=bootstrap.time,
+            rows=delta.count_rows(table),
+            files=0,
+            outcome="already_committed",
+        )
+
+    # The windows
+
+    def apply(self, window: Window) -> ReplicaCommit:
+        """Bring the changes written in `window` into the table and record it as covered, in one commit.
+
+        Windows may come in any order, overlapped and repeatedly: a change counts only if it is newer than
+        what the table and the applied deletes know of its key. Where the covered windows have no gap and each was
+        applied as decoded, the table is the source table at the last one's end. The window's changes are
+        held in memory.
+
+        Raises:
+            NotBootstrapped: If no full export was committed yet.
+            NotDecoded: If the change log doesn't cover the window.
+            SchemaConflict: If the change log and the replica give one column two types or meanings.
+            WrongSourceTable: If the table or the change log holds another source table.
+            TooManyConflicts: If others win every try; the table is as it was.
+        """
+        return delta.repeat_on_conflict(self.location, lambda: self._apply(window))
+
+    def _apply(self, window: Window) -> ReplicaCommit:
+        # The replica first, then the log: whatever was applied to this snapshot is in the log by now, and
+        # whatever is applied later makes this attempt's commit a conflict.
+        table = delta.open_table(self.location)
+        account = None if table is None else self._account(table)
+        if table is None or account is None or account.bootstrap is None:
+            raise self._not_bootstrapped()
+        rows_before = delta.count_rows(table)
+        if window.end <= account.bootstrap.time:
+            return ReplicaCommit(table.version(), window, rows_before, rows_before, 0, 0, 0, 0, 0, "before_bootstrap")
+        since = Window(max(window.start, account.bootstrap.time), window.end)
+        log = self.change_log.snapshot()
+        changes = log.read(since)
+        keys = key_names(log.columns, str(self.change_log.location))
+        winners = last_changes(changes, keys)
+        winners = without_deleted_later(winners, self._later_deletes(account, log, since, keys), keys)
+
+        table = self._take_columns(table, account, log)
+        properties = commit_properties(
+            account.covering(since),
+            {"did": "apply", "windows": encode_windows([since]), "changes": changes.height},
+        )
+        merged = merge_changes(self.location, table, winners, keys, properties)
+        if merged is None:
+            version = delta.commit_nothing(self.location, table, properties)
+            return ReplicaCommit(
+                version, window, rows_before, rows_before, 0, 0, 0, changes.height, changes.height, "coverage_only"
+            )
+        return ReplicaCommit(
+            version=merged.version,
+            window=window,
+            rows_before=rows_before,
+            rows_after=merged.rows,
+            inserted=merged.inserted,
+            updated=merged.updated,
+            deleted=merged.deleted,
+            ignored=changes.height - merged.inserted - merged.updated - merged.deleted,
+            changes=changes.height,
+            path="merge",
+        )
+
+    def _take_columns(self, table: DeltaTable, account: Account, log: ChangeLogSnapshot) -> DeltaTable:
+        """Add the change log's columns that the replica lacks; return the snapshot with them."""
+        new = added(attribute_columns(table.schema()), log.columns, str(self.location))
+        if not new:
+            return table
+        properties = commit_properties(account, {"did": "add columns", "columns": [column.name for column in new]})
+        return delta.add_columns(self.location, table, fields(new), properties)
+
+    def _later_deletes(
+        self, account: Account, log: ChangeLogSnapshot, window: Window, keys: list[str]
+    ) -> Iterator[pl.DataFrame]:
+        """Yield the deletes after `window` that the replica contains already.
+
+        In the usual order of windows there are none, and nothing is read. A delete that was decoded but not
+        applied yet must not count: it will beat the row itself when its turn comes, and until then the
+        replica is the state at the end of what it covers.
+        """
+        for covered in account.coverage:
+            if covered.end > window.end:
+                later = Window(max(covered.start, window.end), covered.end)
+                yield from log.deletes(later, [KEY_HASH, WRITE_TIME, *keys])
+
+    def _account(self, table: DeltaTable) -> Account:
+        return require_account(self.location, table, self.table_id, REMEDY)
+
+    def _not_bootstrapped(self) -> NotBootstrapped:
+        return NotBootstrapped(
+            f"{self.location} has no full export to build upon: commit the bootstrap of source table "
+            f"{self.table_id} first"
+        )

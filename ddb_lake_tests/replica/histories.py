@@ -1,0 +1,176 @@
+"""A small source table to write histories of: its columns, its changes as frames, and where its tables lie."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+
+from ddb_lake.replica import ChangeLog, Column, Location, Replica
+from ddb_lake.windows import Window, to_us
+
+TABLE_ID = "b6a1c7f0-0000-4000-8000-000000000001"
+T = datetime(2026, 11, 24, 18, 0, tzinfo=UTC)
+"""The time of the full export that the tests bootstrap from."""
+
+DECIMAL = pl.Decimal(38, 18)
+
+
+def told(attribute: str, arm: str, key: str | None = None) -> dict[str, str]:
+    return {"ddb_lake.attribute": attribute, "ddb_lake.arm": arm} | ({"ddb_lake.key": key} if key else {})
+
+
+ID = Column("id", pl.String(), told("id", "string", "HASH"))
+SEQUENCE = Column("seq", pl.Int64(), told("seq", "int64", "RANGE"))
+SEQUENCE_DECIMAL = Column("seq__decimal", DECIMAL, told("seq", "decimal", "RANGE"))
+VALUE = Column("value", pl.String(), told("value", "string"))
+COLUMNS = (ID, SEQUENCE, SEQUENCE_DECIMAL, VALUE)
+
+
+def minute(minutes: float) -> datetime:
+    return T + timedelta(minutes=minutes)
+
+
+def us(minutes: float) -> int:
+    return to_us(minute(minutes))
+
+
+def window(start: float, end: float) -> Window:
+    """The window of some minutes after T."""
+    return Window(minute(start), minute(end))
+
+
+@dataclass(frozen=True)
+class Key:
+    id: str
+    seq: int | Decimal = 0
+
+    @property
+    def hash(self) -> int:
+        """Few values, so that different keys collide."""
+        return len(self.id) + (1 if isinstance(self.seq, Decimal) else 0)
+
+    def row(self) -> dict[str, object]:
+        whole = isinstance(self.seq, int)
+        return {"id": self.id, "seq": self.seq if whole else None, "seq__decimal": None if whole else self.seq}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A put of a value, or a delete where the value is None."""
+
+    key: Key
+    time_us: int
+    value: str | None
+    tie: int = 0
+
+    @property
+    def order(self) -> tuple[int, bool, int]:
+        return (self.time_us, self.value is None, self.tie)
+
+
+def put(key: str, minutes: float, value: str, tie: int = 0) -> Change:
+    return Change(Key(key), us(minutes), value, tie)
+
+
+def delete(key: str, minutes: float) -> Change:
+    return Change(Key(key), us(minutes), None)
+
+
+METADATA = {"_key_hash": pl.Int64, "_write_time_us": pl.Int64, "_tie_break": pl.Int64}
+
+
+def change_frame(changes: Iterable[Change], columns: Iterable[Column] = COLUMNS, **more: object) -> pl.DataFrame:
+    """Changes as the decoder hands them over; `more` are values of further columns for every put."""
+    schema: dict[str, object] = {**METADATA, "_deleted": pl.Boolean, **{c.name: c.dtype for c in columns}}
+    rows = [
+        {
+            "_key_hash": each.key.hash,
+            "_write_time_us": each.time_us,
+            "_tie_break": each.tie,
+            "_deleted": each.value is None,
+            **each.key.row(),
+            **({} if each.value is None else {"value": each.value, **more}),
+        }
+        for each in changes
+    ]
+    return pl.DataFrame(rows, schema=schema, orient="row")  # type: ignore[arg-type]
+
+
+def item_frame(items: dict[Key, str], time: datetime = T, columns: Iterable[Column] = COLUMNS) -> pl.DataFrame:
+    """Items of a full export as the decoder hands them over."""
+    changes = [Change(key, to_us(time) - 1, value) for key, value in items.items()]
+    return change_frame(changes, columns).drop("_deleted")
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A source table's change log and replica in a folder."""
+
+    log: ChangeLog
+    replica: Replica
+
+    def bootstrap(self, items: dict[Key, str], export_id: str = "01-export", time: datetime = T) -> None:
+        self.log.add_columns(COLUMNS)
+        self.stage(items, export_id, time)
+        self.replica.commit_bootstrap(export_id)
+
+    def stage(self, items: dict[Key, str], export_id: str = "01-export", time: datetime = T) -> None:
+        """Stage the items in two shards."""
+        shards: list[dict[Key, str]] = [{}, {}]
+        for number, (key, value) in enumerate(items.items()):
+            shards[number % 2][key] = value
+        self.replica.stage_bootstrap(
+            export_id,
+            time,
+            self.log.columns() or COLUMNS,
+            [(f"data/{n}.json.gz", self._blocks(shard, time)) for n, shard in enumerate(shards)],
+        )
+
+    def _blocks(self, items: dict[Key, str], time: datetime) -> Iterator[pl.DataFrame]:
+        yield item_frame({}, time, self.log.columns() or COLUMNS)
+        yield item_frame(items, time, self.log.columns() or COLUMNS)
+
+    def decode(self, span: Window, changes: Iterable[Change]) -> None:
+        self.log.add_columns(COLUMNS)
+        self.log.replace(span, [change_frame(changes)])
+
+    def items(self) -> dict[Key, str]:
+        """What the replica holds, read as any user would."""
+        rows = self.replica.scan().collect().to_dicts()
+        items = {
+            Key(row["id"], row["seq"] if row["seq__decimal"] is None else row["seq__decimal"]): row["value"]
+            for row in rows
+        }
+        assert len(items) == len(rows), f"keys occur twice: {rows}"
+        return items
+
+
+def lake(folder: Path, table_id: str = TABLE_ID) -> Lake:
+    log = ChangeLog(Location(str(folder / "changes")), table_id)
+    return Lake(log, Replica(Location(str(folder / "replica")), table_id, log))
+
+
+def exported(history: Iterable[Change], span: Window) -> list[Change]:
+    """What an incremental export shows of a window: each key's last change in it."""
+    last: dict[Key, Change] = {}
+    for change in history:
+        if span.start_us <= change.time_us < span.end_us:
+            known = last.get(change.key)
+            if known is None or change.order > known.order:
+                last[change.key] = change
+    return list(last.values())
+
+
+def state(items: dict[Key, str], history: Iterable[Change], until: datetime) -> dict[Key, str]:
+    """The model: what the source table holds just before a time, by the changes from T on."""
+    held = dict(items)
+    span = Window(T, until) if until > T else None
+    for change in exported(history, span) if span else []:
+        if change.value is None:
+            held.pop(change.key, None)
+        else:
+            held[change.key] = change.value
+    return held

@@ -1,0 +1,236 @@
+"""Replacing windows of the change log: exactly them, at once, and nothing by halves."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from ddb_lake.replica import ChangeLog, Column, Location
+from ddb_lake.replica import change_log as module
+from ddb_lake.replica.errors import InvalidFrame, NotDecoded
+from ddb_lake.windows import Window
+from ddb_lake_tests.replica.histories import (
+    COLUMNS,
+    Change,
+    change_frame,
+    delete,
+    exported,
+    lake,
+    minute,
+    put,
+    told,
+    window,
+)
+
+HOUR = [put("a", 1, "1"), put("b", 14.99, "2"), put("c", 15, "3"), delete("d", 29), put("e", 59, "4")]
+
+
+def values(log: ChangeLog, span: Window) -> list[tuple[str, str | None]]:
+    return sorted(log.read(span).select("id", "value").iter_rows())
+
+
+def test_changes_are_read_back_as_they_were_written(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.decode(window(0, 60), HOUR)
+    read = tables.log.read(window(0, 60)).sort("_write_time_us")
+    assert read.equals(change_frame(HOUR))
+    assert read.schema == change_frame([]).schema
+
+
+@pytest.mark.parametrize(
+    ("span", "seen"),
+    [
+        (window(0, 15), "ab"),
+        (window(15, 30), "cd"),
+        (window(30, 45), ""),
+        (window(0, 60), "abcde"),
+        (window(1, 15), "ab"),
+        (window(2, 15), "b"),
+        (window(0, 1), ""),
+        (window(20, 60), "de"),
+    ],
+    ids=str,
+)
+def test_a_window_holds_what_was_written_in_it(tmp_path: Path, span: Window, seen: str):
+    tables = lake(tmp_path)
+    tables.decode(window(0, 60), HOUR)
+    assert "".join(key for key, _ in values(tables.log, span)) == seen
+
+
+def test_changes_lie_in_the_partition_of_their_quarter_hour(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.decode(window(0, 60), HOUR)
+    rows = pl.read_delta(tables.log.location.uri).select("_window", "id").sort("id").rows()
+    assert rows == [
+        ("2026-11-24-18:00", "a"),
+        ("2026-11-24-18:00", "b"),
+        ("2026-11-24-18:15", "c"),
+        ("2026-11-24-18:15", "d"),
+        ("2026-11-24-18:45", "e"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("span", "changes", "left"),
+    [
+        (window(15, 30), [put("new", 16, "5")], ["a", "b", "e", "new"]),
+        (window(15, 30), [], ["a", "b", "e"]),
+        (window(0, 60), [], []),
+        (window(30, 45), [put("new", 31, "5")], ["a", "b", "c", "d", "e", "new"]),
+        # off the quarter-hours: what shares a partition with the window stays
+        (window(10, 20), [], ["a", "d", "e"]),
+        (window(5, 25), [put("new", 6, "5"), put("newer", 24, "6")], ["a", "d", "e", "new", "newer"]),
+        (window(16, 17), [put("new", 16, "5")], ["a", "b", "c", "d", "e", "new"]),
+        (window(0.5, 2), [], ["b", "c", "d", "e"]),
+    ],
+    ids=str,
+)
+def test_a_replacement_replaces_exactly_its_window(
+    tmp_path: Path, span: Window, changes: list[Change], left: list[str]
+):
+    tables = lake(tmp_path)
+    tables.decode(window(0, 60), HOUR)
+    version = DeltaTable(tables.log.location.uri).version()
+    done = tables.log.replace(span, [change_frame(changes)])
+    assert [key for key, _ in values(tables.log, window(0, 60))] == left
+    assert done.version == version + 1 == DeltaTable(tables.log.location.uri).version()
+    assert done.changes == len(changes)
+    assert tables.log.coverage() == (window(0, 60),)
+
+
+def test_a_replacement_leaves_other_partitions_files_alone(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.decode(window(0, 60), HOUR)
+    before = set(DeltaTable(tables.log.location.uri).file_uris())
+    tables.log.replace(window(15, 30), [])
+    after = set(DeltaTable(tables.log.location.uri).file_uris())
+    assert after < before
+    assert len(before - after) == 1
+
+
+def test_the_counts_are_those_of_the_window(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.log.add_columns(COLUMNS)
+    done = tables.log.replace(window(0, 60), [change_frame(HOUR[:2]), change_frame([]), change_frame(HOUR[2:])])
+    assert (done.changes, done.deletes, done.partitions) == (5, 1, 3)
+    assert done.size > 0
+
+
+def test_a_window_without_changes_is_covered_even_in_a_new_log(tmp_path: Path):
+    log = lake(tmp_path).log
+    assert (log.columns(), log.coverage()) == ((), ())
+    log.replace(window(0, 15), [])
+    assert log.coverage() == (window(0, 15),)
+    assert log.columns() == ()
+    assert log.read(window(0, 15)).height == 0
+
+
+def test_what_was_not_decoded_is_not_read_as_empty(tmp_path: Path):
+    tables = lake(tmp_path)
+    with pytest.raises(NotDecoded):
+        tables.log.read(window(0, 15))
+    tables.decode(window(0, 15), HOUR[:2])
+    with pytest.raises(NotDecoded, match=r"\[2026-11-24T18:15:00Z, 2026-11-24T18:20:00Z\)"):
+        tables.log.read(window(10, 20))
+
+
+def test_changes_of_another_window_are_refused_with_their_number_and_an_example(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.decode(window(0, 15), HOUR[:2])
+    version = DeltaTable(tables.log.location.uri).version()
+    files = sorted(tmp_path.rglob("*.parquet"))
+    with pytest.raises(InvalidFrame, match=r"3 of 5 changes were not written in the window.*Z \(\d+ µs\)"):
+        tables.log.replace(window(0, 15), [change_frame(HOUR[:3]), change_frame(HOUR[3:])])
+    assert DeltaTable(tables.log.location.uri).version() == version
+    assert sorted(tmp_path.rglob("*.parquet")) == files, "what was written on the way is cleared away"
+
+
+def test_the_windows_end_itself_is_outside(tmp_path: Path):
+    tables = lake(tmp_path)
+    with pytest.raises(InvalidFrame, match="1 of 1"):
+        tables.decode(window(0, 15), [put("a", 15, "1")])
+
+
+def test_a_source_that_breaks_off_changes_nothing(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.decode(window(0, 15), HOUR[:2])
+
+    def broken() -> Iterator[pl.DataFrame]:
+        yield change_frame([put("new", 1, "9")])
+        raise OSError("the export's file ends early")
+
+    with pytest.raises(OSError, match="ends early"):
+        tables.log.replace(window(0, 15), broken())
+    assert [key for key, _ in values(tables.log, window(0, 15))] == ["a", "b"]
+
+
+FRAME = change_frame([put("a", 1, "1")])
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (FRAME.with_columns(pl.lit(1.75).alias("seq")), r"'seq' is Float64, not Int64"),
+        (FRAME.with_columns(pl.lit(1, pl.Int32).alias("_tie_break")), r"'_tie_break' is Int32, not Int64"),
+        (FRAME.with_columns(pl.lit("x").alias("unheard")), r"\['unheard'\] are not in the table"),
+        (FRAME.drop("_deleted"), r"every row needs the columns \['_deleted'\]"),
+        (FRAME.with_columns(pl.lit(None, pl.Int64).alias("_key_hash")), "1 of 1 rows have no _key_hash"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_frames_unlike_the_table_are_refused_before_delta_can_cast_them(
+    tmp_path: Path, frame: pl.DataFrame, message: str
+):
+    tables = lake(tmp_path)
+    tables.log.add_columns(COLUMNS)
+    with pytest.raises(InvalidFrame, match=message):
+        tables.log.replace(window(0, 15), [frame])
+    assert tables.log.coverage() == ()
+
+
+def test_attributes_that_a_frame_does_not_have_are_null(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.log.add_columns([*COLUMNS, Column("late", pl.Boolean(), told("late", "bool"))])
+    tables.log.replace(window(0, 15), [change_frame([put("a", 1, "1")])])
+    assert tables.log.read(window(0, 15))["late"].to_list() == [None]
+
+
+def test_large_exports_are_written_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "FILE_ROWS", 10)
+    tables = lake(tmp_path)
+    tables.log.add_columns(COLUMNS)
+    history = [put(f"{number:03}", number / 10, "x") for number in range(300)]
+    done = tables.log.replace(window(0, 30), (change_frame(history[n : n + 7]) for n in range(0, 300, 7)))
+    assert done.changes == 300
+    assert done.files > 20
+    assert values(tables.log, window(0, 30)) == [(each.key.id, "x") for each in history]
+
+
+def test_windows_with_fractions_of_seconds_keep_their_bounds(tmp_path: Path):
+    tables = lake(tmp_path)
+    first = Window(minute(0), minute(7).replace(microsecond=500))
+    second = Window(first.end, minute(15))
+    history = [Change(put("a", 0, "").key, first.end_us - 1, "1"), Change(put("b", 0, "").key, first.end_us, "2")]
+    for span in (second, first, second):
+        tables.decode(span, exported(history, span))
+    assert values(tables.log, first) == [("a", "1")]
+    assert values(tables.log, second) == [("b", "2")]
+    assert tables.log.coverage() == (window(0, 15),)
+
+
+def test_a_log_reads_only_the_partitions_of_the_window(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.decode(window(0, 60), HOUR)
+    for file in tmp_path.rglob("_window=2026-11-24-18%3A15/*.parquet"):
+        file.unlink()
+    assert [key for key, _ in values(tables.log, window(0, 15))] == ["a", "b"]
+    with pytest.raises(Exception, match=r"18%3A15"):
+        tables.log.read(window(15, 30))
+
+
+def test_a_log_at_a_location_is_named_by_its_errors(tmp_path: Path):
+    log = ChangeLog(Location(str(tmp_path / "orders")), "id")
+    with pytest.raises(NotDecoded, match="orders has no changes of"):
+        log.read(window(0, 15))
