@@ -63,6 +63,7 @@ def of_bootstrap(commit: BootstrapCommit, columns: Iterable[Column], path: str) 
         "time": format_time(commit.bootstrap_time),
         "export_id": commit.export_id,
         "outcome": commit.outcome,
+        "rows_before": commit.rows_before,
         "rows_after": commit.rows,
         "dagster/row_count": commit.rows,
         "table_version": commit.version,

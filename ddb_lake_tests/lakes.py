@@ -29,13 +29,13 @@ def quarter(n: int, count: int = 1) -> Window:
 class LakeUnderTest:
     """One source table whose replica starts at noon, and everything that keeps it in step."""
 
-    def __init__(self, cloud: Cloud, folder: Path, instance: dg.DagsterInstance, **table: Any) -> None:
+    def __init__(self, cloud: Cloud, instance: dg.DagsterInstance, uri: str, **table: Any) -> None:
         self.cloud = cloud
         self.instance = instance
         self.settings = Settings.model_validate(
             {
-                "aws": {"mode": "embedded", "endpoint": cloud.aws.url},
-                "lake": str(folder / "lake"),
+                "aws": {"mode": "embedded", "endpoint": cloud.url},
+                "lake": uri,
                 "tables": [
                     {
                         "table": TABLE,
@@ -112,10 +112,10 @@ def advance_to(cloud: Cloud, quarters: int, seconds: int = 0) -> None:
 
 
 @contextmanager
-def lake_at(cloud: Cloud, folder: Path, **table: Any) -> Iterator[LakeUnderTest]:
-    """A lake in a folder, with a Dagster instance of its own."""
+def lake_at(cloud: Cloud, folder: Path, uri: str | None = None, **table: Any) -> Iterator[LakeUnderTest]:
+    """A lake in a folder, or where `uri` says, with a Dagster instance of its own."""
     with dg.DagsterInstance.ephemeral() as instance:
-        yield LakeUnderTest(cloud, folder, instance, **table)
+        yield LakeUnderTest(cloud, instance, uri or str(folder / "lake"), **table)
 
 
 def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ddb_lake_tests.lakes import LakeUnderTest, advance_to, lake_at, quarter
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
     with EmbeddedAws(clock="frozen", at=NOON.replace(hour=11), files=1) as aws:
-        cloud = Cloud(aws)
+        cloud = Cloud(aws.url)
         cloud.s3.create_bucket(Bucket=BUCKET)
         cloud.create_table()
         cloud.put("old", 1)

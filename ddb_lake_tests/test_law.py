@@ -48,7 +48,7 @@ writes = st.one_of(
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
     with EmbeddedAws(clock="frozen", at=NOON.replace(hour=11)) as aws:
-        cloud = Cloud(aws)
+        cloud = Cloud(aws.url)
         cloud.s3.create_bucket(Bucket=BUCKET)
         yield cloud
 

@@ -106,7 +106,7 @@ class Unicorns:
 def cloud(real_exports: Path) -> Iterator[Cloud]:
     """An embedded AWS whose buckets hold AWS's files as they are."""
     with EmbeddedAws() as aws:
-        cloud = Cloud(aws)
+        cloud = Cloud(aws.url)
         for bucket, folder in ((BUCKET, "unicorn_activities"), (OTHER_BUCKET, "all_types")):
             cloud.s3.create_bucket(Bucket=bucket)
             upload(cloud.s3, real_exports / folder, bucket)

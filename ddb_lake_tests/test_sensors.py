@@ -20,7 +20,7 @@ EXPORT_SECONDS = 300
 def cloud() -> Iterator[Cloud]:
     """A table with a write at noon, exports that take five minutes, and the time one hour and a minute later."""
     with EmbeddedAws(clock="frozen", at=NOON.replace(hour=11), delay=EXPORT_SECONDS) as aws:
-        cloud = Cloud(aws)
+        cloud = Cloud(aws.url)
         cloud.s3.create_bucket(Bucket=BUCKET)
         cloud.create_table()
         advance_to(cloud, 0)

@@ -122,7 +122,7 @@ class Api:
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         query = """query ($id: String!) { partitionBackfillOrError(backfillId: $id) {
             ... on PartitionBackfill { status runs { id status } } } }"""
-        pause = threading.Event()
+        pause, told = threading.Event(), None
         for _ in range(PATIENCE_SECONDS):
             told = self(query, id=launched["backfillId"])["partitionBackfillOrError"]
             if told["status"].startswith("COMPLETED") or told["status"] == "FAILED":

@@ -4,9 +4,6 @@ Nothing is visible until one commit names the files. Shards can be written by an
 and the commit are central.
 """
 
-# pyright: reportUnknownMemberType=false
-# (polars' signatures name numpy's types, which are unknown where numpy is not installed)
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,8 +1,5 @@
 """The change log: every decoded change of a source table, in a Delta table of quarter-hour partitions."""
 
-# pyright: reportUnknownMemberType=false
-# (polars' signatures name numpy's types, which are unknown where numpy is not installed)
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,8 +1,5 @@
 """The columns of change logs and replicas: polars types on our side, Delta fields with metadata on the other."""
 
-# pyright: reportUnknownMemberType=false
-# (polars' signatures name numpy's types, which are unknown where numpy is not installed)
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 

@@ -3,9 +3,6 @@
 The files are invisible until a commit names them, so a failed or repeated commit never needs the rows again.
 """
 
-# pyright: reportUnknownMemberType=false
-# (polars' signatures name numpy's types, which are unknown where numpy is not installed)
-
 import io
 import json
 import time

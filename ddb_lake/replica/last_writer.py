@@ -1,8 +1,5 @@
 """Which change of a key wins: the order of changes, as frames and as SQL conditions of MERGE."""
 
-# pyright: reportUnknownMemberType=false
-# (polars' signatures name numpy's types, which are unknown where numpy is not installed)
-
 from collections.abc import Iterable, Sequence
 
 import polars as pl

@@ -46,6 +46,7 @@ class BootstrapCommit:
         version: The Delta version that holds it (or held it already).
         export_id: The full export.
         bootstrap_time: Everything written before this time is in it.
+        rows_before: How many items the replica had, of any bootstrap; 0 without a table.
         rows: How many items it has.
         files: How many files were committed; 0 if it was already.
         outcome: Whether the table was created, its rows were replaced, or the same export was there already
@@ -55,6 +56,7 @@ class BootstrapCommit:
     version: int
     export_id: str
     bootstrap_time: datetime
+    rows_before: int
     rows: int
     files: int
     outcome: Literal["created", "replaced", "already_committed"]
@@ -252,6 +254,7 @@ class Replica:
                 {"did": "bootstrap", "rows": staged.rows},
                 retired_table_id=None if account is None else account.table_id,
             )
+            rows_before = 0 if table is None else delta.count_rows(table)
             made = fields(staging.table_columns(staged.columns))
             files = [each.add_action() for each in staged.files]
             if table is None:
@@ -262,6 +265,7 @@ class Replica:
                 version=version,
                 export_id=export_id,
                 bootstrap_time=staged.bootstrap_time,
+                rows_before=rows_before,
                 rows=staged.rows,
                 files=len(files),
                 outcome="created" if table is None else "replaced",
@@ -270,11 +274,13 @@ class Replica:
         return delta.repeat_on_conflict(self.location, attempt)
 
     def _already_committed(self, table: DeltaTable, bootstrap: Bootstrap, export_id: str) -> BootstrapCommit:
+        rows = delta.count_rows(table)
         return BootstrapCommit(
             version=table.version(),
             export_id=export_id,
             bootstrap_time=bootstrap.time,
-            rows=delta.count_rows(table),
+            rows_before=rows,
+            rows=rows,
             files=0,
             outcome="already_committed",
         )

@@ -1,8 +1,5 @@
 """The only place that calls delta-rs to open, create and commit: small verbs, each with its conflicts told."""
 
-# pyright: reportUnknownMemberType=false
-# (polars' signatures name numpy's types, which are unknown where numpy is not installed)
-
 import contextlib
 import random
 import time

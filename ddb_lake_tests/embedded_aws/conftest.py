@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from ddb_lake.embedded_aws import EmbeddedAws
-from ddb_lake_tests.embedded_aws.cloud import BUCKET, NOON, Cloud
+from ddb_lake_tests.cloud import BUCKET, NOON, Cloud
 
 
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
     with EmbeddedAws(clock="frozen", at=NOON) as aws:
-        cloud = Cloud(aws)
+        cloud = Cloud(aws.url)
         cloud.s3.create_bucket(Bucket=BUCKET)
         yield cloud
 

@@ -9,7 +9,7 @@ import pytest
 from ddb_lake.embedded_aws import ControlError, EmbeddedAws
 from ddb_lake.embedded_aws.clock import MODES, Clock
 from ddb_lake.windows import from_us
-from ddb_lake_tests.embedded_aws.cloud import NOON, us
+from ddb_lake_tests.cloud import NOON, us
 
 
 @pytest.mark.parametrize("mode", MODES)

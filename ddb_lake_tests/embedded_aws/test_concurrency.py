@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from ddb_lake.embedded_aws import EmbeddedAws
-from ddb_lake_tests.embedded_aws.cloud import BUCKET, NOON, QUARTER, TABLE, Cloud
+from ddb_lake_tests.cloud import BUCKET, NOON, QUARTER, TABLE, Cloud
 
 THREADS = 8
 ADDS = 20
@@ -16,7 +16,7 @@ ADDS = 20
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
     with EmbeddedAws(clock="offset", at=NOON) as aws:
-        cloud = Cloud(aws)
+        cloud = Cloud(aws.url)
         cloud.s3.create_bucket(Bucket=BUCKET)
         yield cloud
 

@@ -7,7 +7,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from ddb_lake.embedded_aws import ControlError
-from ddb_lake_tests.embedded_aws.cloud import Cloud
+from ddb_lake_tests.cloud import Cloud
 
 DEFAULTS = {"delay_seconds": 0.0, "files": 4, "next_export": "completes", "latest_restorable": "enforced"}
 
@@ -53,7 +53,7 @@ def test_a_bad_setting_changes_nothing(cloud: Cloud, changes: dict[str, Any], re
 )
 def test_a_bad_request_is_explained(cloud: Cloud, table: str, path: str, body: bytes, reason: str) -> None:
     with pytest.raises(HTTPError) as refusal:
-        urlopen(Request(f"{cloud.aws.url}/_local/{path}", body))
+        urlopen(Request(f"{cloud.url}/_local/{path}", body))
     with refusal.value:
         assert refusal.value.code == 400
         assert reason in refusal.value.read().decode()

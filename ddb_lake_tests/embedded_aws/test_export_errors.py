@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from ddb_lake_tests.embedded_aws.cloud import BUCKET, NOON, QUARTER, REGION, Cloud, error_of
+from ddb_lake_tests.cloud import BUCKET, NOON, QUARTER, REGION, Cloud, error_of
 
 ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/measurement"
 NOW = NOON + timedelta(days=2)

@@ -6,7 +6,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
 
-from ddb_lake_tests.embedded_aws.cloud import NOON, REGION, Cloud, us
+from ddb_lake_tests.cloud import NOON, REGION, Cloud, us
 
 KEYS = [("a", 1), ("a", -2), ("b", 1), ("c", 0)]
 MINUTE = timedelta(minutes=1)

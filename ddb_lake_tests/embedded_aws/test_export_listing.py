@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from ddb_lake_tests.embedded_aws.cloud import NOON, QUARTER, Cloud
+from ddb_lake_tests.cloud import NOON, QUARTER, Cloud
 
 
 def pages(cloud: Cloud, **parameters: Any) -> list[list[str]]:

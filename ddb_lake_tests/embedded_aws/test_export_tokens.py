@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from ddb_lake_tests.embedded_aws.cloud import NOON, QUARTER, Cloud, error_of
+from ddb_lake_tests.cloud import NOON, QUARTER, Cloud, error_of
 
 EIGHT_HOURS = timedelta(hours=8)
 

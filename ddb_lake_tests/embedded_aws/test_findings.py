@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from ddb_lake_tests.embedded_aws.cloud import NOON, QUARTER, Cloud, by_key, us
+from ddb_lake_tests.cloud import NOON, QUARTER, Cloud, by_key, us
 
 ONE_O_CLOCK = NOON + timedelta(hours=1)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ddb_lake.embedded_aws import ControlError
-from ddb_lake_tests.embedded_aws.cloud import NOON, QUARTER, REGION, TABLE, Cloud, by_key, us
+from ddb_lake_tests.cloud import NOON, QUARTER, REGION, TABLE, Cloud, by_key, us
 
 START = us(NOON)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ddb_lake_tests.embedded_aws.cloud import BUCKET, NOON, QUARTER, REGION, TABLE, Cloud, us
+from ddb_lake_tests.cloud import BUCKET, NOON, QUARTER, REGION, TABLE, Cloud, us
 
 FULL = "unicorn_activities/AWSDynamoDB/01716790307109-5f9d6aaa"
 INCREMENTAL = "unicorn_activities/AWSDynamoDB/01716791487000-6ddcf8cf"

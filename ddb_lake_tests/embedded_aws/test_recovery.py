@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from ddb_lake_tests.embedded_aws.cloud import NOON, QUARTER, REGION, TABLE, Cloud, error_of
+from ddb_lake_tests.cloud import NOON, QUARTER, REGION, TABLE, Cloud, error_of
 
 DAY = timedelta(days=1)
 LAG = timedelta(seconds=300)

@@ -11,13 +11,13 @@ from botocore.exceptions import ClientError
 
 from ddb_lake.embedded_aws import EmbeddedAws, JournalError
 from ddb_lake.embedded_aws.journal import Journal
-from ddb_lake_tests.embedded_aws.cloud import BUCKET, NOON, QUARTER, REGION, TABLE, Cloud, by_key
+from ddb_lake_tests.cloud import BUCKET, NOON, QUARTER, REGION, TABLE, Cloud, by_key
 
 
 @contextmanager
 def started(journal: Path | None, **options: Any) -> Iterator[Cloud]:
     with EmbeddedAws(journal, clock="frozen", **options) as aws:
-        yield Cloud(aws)
+        yield Cloud(aws.url)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_no_write_is_stamped_before_what_is_journaled(journal: Path) -> None:
         cloud.control.advance(3600)
         cloud.put("a", 1)
     with EmbeddedAws(journal, clock="frozen", at=NOON) as aws:
-        cloud = Cloud(aws)
+        cloud = Cloud(aws.url)
         assert cloud.control.now() == NOON + timedelta(hours=1)
 
 

@@ -15,11 +15,11 @@ from deltalake import DeltaTable, write_deltalake
 from obstore.store import S3Store
 
 from ddb_lake.embedded_aws import ControlError, EmbeddedAws, EmbeddedAwsError
-from ddb_lake_tests.embedded_aws.cloud import BUCKET, REGION, Cloud
+from ddb_lake_tests.cloud import BUCKET, REGION, Cloud
 
 
 def test_boto3_finds_everything_by_environment(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.aws.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     session = boto3.Session(region_name=REGION)
@@ -48,7 +48,7 @@ def test_a_presigned_url_works(cloud: Cloud) -> None:
 
 def storage_options(cloud: Cloud) -> dict[str, str]:
     return {
-        "AWS_ENDPOINT_URL": cloud.aws.url,
+        "AWS_ENDPOINT_URL": cloud.url,
         "AWS_ALLOW_HTTP": "true",
         "AWS_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "key",
@@ -68,7 +68,7 @@ def test_a_delta_table_can_live_in_it(cloud: Cloud) -> None:
 def test_obstore_puts_only_what_is_not_there(cloud: Cloud) -> None:
     store = S3Store(
         BUCKET,
-        endpoint=cloud.aws.url,
+        endpoint=cloud.url,
         region=REGION,
         access_key_id="key",
         secret_access_key="secret",
@@ -81,7 +81,7 @@ def test_obstore_puts_only_what_is_not_there(cloud: Cloud) -> None:
 
 
 def test_one_connection_serves_many_requests(cloud: Cloud) -> None:
-    host, port = cloud.aws.url.removeprefix("http://").split(":")
+    host, port = cloud.url.removeprefix("http://").split(":")
     request = f"GET /_local/health HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
     with socket.create_connection((host, int(port)), timeout=10) as connection, connection.makefile("rb") as answers:
         for _ in range(3):
@@ -107,7 +107,7 @@ def test_one_connection_serves_many_requests(cloud: Cloud) -> None:
 )
 def test_what_it_does_not_serve_is_refused(cloud: Cloud, path: str, headers: Any, code: str) -> None:
     with pytest.raises(HTTPError) as refusal:
-        urlopen(Request(cloud.aws.url + path, b"{}", headers))
+        urlopen(Request(cloud.url + path, b"{}", headers))
     with refusal.value:
         assert code in refusal.value.read().decode()
 
@@ -123,9 +123,9 @@ def test_a_process_holds_one(cloud: Cloud) -> None:
         EmbeddedAws().start()
 
 
-def test_a_port_that_is_taken_is_named(cloud: Cloud) -> None:
-    port = int(cloud.aws.url.rpartition(":")[2])
-    cloud.aws.close()
+def test_a_port_that_is_taken_is_named() -> None:
+    with EmbeddedAws() as aws:
+        port = int(aws.url.rpartition(":")[2])
     taken = pytest.raises(EmbeddedAwsError, match=f"can't listen on 127.0.0.1:{port}")
     with socket.create_server(("127.0.0.1", port)), taken:
         EmbeddedAws(port=port).start()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from ddb_lake_tests.embedded_aws.cloud import NOON, QUARTER, TABLE, Cloud, by_key, us
+from ddb_lake_tests.cloud import NOON, QUARTER, TABLE, Cloud, by_key, us
 
 KEY: Any = {"id": {"S": "a"}}
 BEFORE = {"id": {"S": "a"}, "count": {"N": "1"}, "same": {"S": "s"}}

@@ -14,7 +14,7 @@ from ddb_lake_tests.cloud import BUCKET, NOON, TABLE, Cloud
 def cloud() -> Iterator[Cloud]:
     """A table since noon, and the time one hour later."""
     with EmbeddedAws(clock="frozen", at=NOON) as aws:
-        cloud = Cloud(aws)
+        cloud = Cloud(aws.url)
         cloud.s3.create_bucket(Bucket=BUCKET)
         cloud.create_table()
         cloud.control.advance(timedelta(hours=1).total_seconds())
