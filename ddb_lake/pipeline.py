@@ -47,7 +47,7 @@ from ddb_lake.replica import (
     ReplicaCommit,
     StagedBootstrap,
 )
-from ddb_lake.replica.errors import SchemaConflict
+from ddb_lake.replica.errors import SchemaConflict, WrongSourceTable
 from ddb_lake.windows import Window, blocks, format_time, quarter_hours, to_us
 
 _LOG = logging.getLogger(__name__)
@@ -100,14 +100,15 @@ class Pipeline:
     Args:
         settings: The table's part of lake.yaml.
         exports: The client for the table's region and destination.
-        locate: Gives the location of the table's Delta table of a name (`change_log`, `replica`).
+        locate: Gives the location of the table's Delta table of a name (`change_log/<TableId>`, `replica`).
     """
 
     def __init__(self, settings: TableSettings, exports: ExportClient, locate: Callable[[str], Location]) -> None:
         self.settings = settings
         self.exports = exports
         self.table: SourceTable = exports.describe_table(settings.table)
-        self.change_log = ChangeLog(locate("change_log"), self.table.table_id)
+        # By its id, so that a table that was re-created under the same name begins a change log of its own.
+        self.change_log = ChangeLog(locate(f"change_log/{self.table.table_id}"), self.table.table_id)
         self.replica = Replica(locate("replica"), self.table.table_id, self.change_log)
 
     @property
@@ -118,6 +119,13 @@ class Pipeline:
     def window_request(self, window: Window) -> IncrementalExport:
         """The incremental export of a window of 15 minutes to 24 hours."""
         return IncrementalExport(self.table, window, self.settings.view)
+
+    def is_bootstrapped(self) -> bool:
+        """Tell whether the replica builds upon the full export of this very table at lake.yaml's `start`."""
+        try:
+            return self.replica.bootstrap_time() == self.settings.start
+        except WrongSourceTable:
+            return False  # of the table that had this name before
 
     def prepare_recovery(self) -> None:
         """Check that point-in-time recovery is on; turn it on where lake.yaml allows that.

@@ -62,7 +62,7 @@ class Lake(dg.ConfigurableResource):
         return cls(uri=lake.uri, region=lake.region, endpoint_url=endpoint, profile_name=aws.profile)
 
     def locate(self, table: TableSettings, name: str) -> Location:
-        """Return the location of a source table's Delta table, `change_log` or `replica`."""
+        """Return the location of a source table's Delta table of a name, see `Pipeline`."""
         return Location(f"{self.uri}/{table.name}/{name}", self._storage_options)
 
     @cached_property

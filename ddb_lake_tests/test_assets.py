@@ -171,15 +171,25 @@ def test_recovery_is_turned_on_where_lake_yaml_says_so(cloud, tmp_path):
         assert cloud.recovery()["PointInTimeRecoveryStatus"] == "ENABLED"
 
 
-def test_a_re_created_source_table_is_never_mixed_with_the_old_one(lake):
+def test_a_re_created_source_table_is_refused_until_a_new_bootstrap_replaces_the_replica(lake, tmp_path):
     lake.bootstrap()
     lake.cloud.dynamodb.delete_table(TableName=TABLE)
     lake.cloud.create_table()
-    lake.cloud.control.backdate_table("us-east-1", TABLE, created_at=NOON, pitr_enabled_at=NOON)
-    before = lake.pipeline.replica.location
+    lake.cloud.put("another", 1)
+    lake.cloud.control.advance(3600)
     text = failure(lake.materialise(quarter(0), raise_on_error=False))
-    assert "source table" in text
-    assert before == lake.pipeline.replica.location
+    assert "table creation time" in text  # DynamoDB itself has nothing of the old table to give
+
+    later = quarter(6).start
+    with lake_at(lake.cloud, tmp_path, start=later) as again:
+        assert not again.pipeline.is_bootstrapped()
+        text = failure(again.materialise(quarter(6), raise_on_error=False))
+        assert "was re-created has a new id" in text
+        again.bootstrap()
+        again.materialise(quarter(6))
+        assert again.pipeline.is_bootstrapped()
+        assert again.parity().equal
+        assert again.pipeline.replica.count() == 1
 
 
 def test_the_replica_can_be_rebuilt_from_a_later_start(lake, tmp_path):
