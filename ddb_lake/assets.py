@@ -16,7 +16,7 @@ from ddb_lake.config import TableSettings
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.partitions import INITIAL, initial_partition, window_of, window_partitions
 from ddb_lake.resources import DynamoDBExports, Lake, open_pipeline
-from ddb_lake.windows import blocks, format_time, quarter_hours
+from ddb_lake.windows import format_time
 
 DAY_OF_WINDOWS = 96
 """Adjacent windows in one run, and so in one export: 24 hours, the most that DynamoDB exports incrementally."""
@@ -47,8 +47,8 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
     ) -> dg.MaterializeResult:
         with _failures_explained():
             pipeline = open_pipeline(table, exports, lake)
-            source = pipeline.wait_for_export(pipeline.bootstrap_request, _wait(context))
-            return dg.MaterializeResult(metadata={**metadata.of_exports([source]), "time": format_time(table.start)})
+            (source,) = pipeline.wait_for_exports([pipeline.bootstrap_request], _wait(context))
+            return dg.MaterializeResult(metadata={**metadata.of_verified([source]), "time": format_time(table.start)})
 
     @dg.asset(
         key_prefix=[name],
@@ -66,7 +66,9 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
         with _failures_explained():
             pipeline = open_pipeline(table, exports, lake)
             items = pipeline.stage_bootstrap()
-            return dg.MaterializeResult(metadata=metadata.of_staged(items, pipeline.change_log.columns()))
+            return dg.MaterializeResult(
+                metadata=metadata.of_staged(items, pipeline.change_log.columns(), pipeline.replica.location.uri)
+            )
 
     @dg.asset(
         key_prefix=[name],
@@ -85,7 +87,10 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
             pipeline = open_pipeline(table, exports, lake)
             commit = pipeline.commit_bootstrap()
             return dg.MaterializeResult(
-                metadata=metadata.of_bootstrap(commit, pipeline.replica.columns(), pipeline.replica.location.uri)
+                metadata={
+                    **metadata.of_exports([pipeline.bootstrap_export()]),
+                    **metadata.of_bootstrap(commit, pipeline.replica.columns(), pipeline.replica.location.uri),
+                }
             )
 
     return initial_export, initial_items, initial_table
@@ -103,16 +108,15 @@ def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition)
         group_name=group,
         kinds={"dynamodb", "s3"},
         backfill_policy=coalesced,
-        description=f"The incremental export of {name} over the window: each item that changed, once. Found if it "
-        "exists, else started; done when the export has completed and its manifest is verified. Adjacent windows "
-        "materialised together share one export of up to 24 hours.",
+        description=f"The incremental export of {name} that contains the window: each item that changed, once. Found "
+        "if it exists, else started; done when the export has completed and its manifest is verified. Adjacent "
+        "windows materialised together share one export of up to 24 hours.",
     )
     def raw_export(context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake) -> dg.MaterializeResult:
         with _failures_explained():
             pipeline, window = open_pipeline(table, exports, lake), window_of(context)
-            requests = [pipeline.window_request(block) for block in blocks(quarter_hours(window))]
-            sources = [pipeline.wait_for_export(request, _wait(context)) for request in requests]
-            return dg.MaterializeResult(metadata={**metadata.of_exports(sources), "window": str(window)})
+            sources = pipeline.export_windows(window, _wait(context))
+            return dg.MaterializeResult(metadata={**metadata.of_verified(sources), "window": str(window)})
 
     @dg.asset(
         key_prefix=[name],
@@ -152,10 +156,13 @@ def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition)
     )
     def delta_table(context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake) -> dg.MaterializeResult:
         with _failures_explained():
-            pipeline = open_pipeline(table, exports, lake)
-            commit = pipeline.apply(window_of(context))
+            pipeline, window = open_pipeline(table, exports, lake), window_of(context)
+            commit = pipeline.apply(window)
             return dg.MaterializeResult(
-                metadata=metadata.of_commit(commit, pipeline.replica.columns(), pipeline.replica.location.uri),
+                metadata={
+                    **metadata.of_exports(pipeline.known_exports(window)),
+                    **metadata.of_commit(commit, pipeline.replica.columns(), pipeline.replica.location.uri),
+                },
                 check_results=[check_coverage(table, pipeline.replica.coverage())],
             )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import yaml
+from botocore.session import Session
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ddb_lake.errors import DdbLakeError
@@ -53,6 +54,8 @@ def _time(value: object) -> datetime:
             raise ValueError("not a time with a time zone; write it like 2026-11-24T18:15:00Z") from error
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise ValueError("not a time with a time zone; write it like 2026-11-24T18:15:00Z")
+    if not 2000 <= value.year <= 2100:
+        raise ValueError("not a time that DynamoDB could export; write it like 2026-11-24T18:15:00Z")
     value = value.astimezone(UTC)
     if not is_quarter_hour(value):
         before = floor_quarter_hour(value)
@@ -63,7 +66,7 @@ def _time(value: object) -> datetime:
 
 
 def _table(value: object) -> str:
-    text = str(value)
+    text = value if isinstance(value, str) else ""
     if not _TABLE_NAME.fullmatch(text) and not _TABLE_ARN.fullmatch(text):
         raise ValueError(
             "neither a table's name (3 to 255 of a-z A-Z 0-9 _ . -) nor its ARN "
@@ -73,9 +76,9 @@ def _table(value: object) -> str:
 
 
 def _bucket(value: object) -> str:
-    if not _BUCKET.fullmatch(str(value)):
+    if not isinstance(value, str) or not _BUCKET.fullmatch(value):
         raise ValueError("not a bucket's name; write the name alone, without s3:// and without a path")
-    return str(value)
+    return value
 
 
 def _prefix(value: object) -> str:
@@ -85,14 +88,16 @@ def _prefix(value: object) -> str:
 
 
 def _owner(value: object) -> str:
-    if not re.fullmatch(r"\d{12}", str(value)):
+    if not isinstance(value, str) or not re.fullmatch(r"\d{12}", value):
         raise ValueError("not an account id; write its twelve digits in quotes")
-    return str(value)
+    return value
 
 
 def _lake_uri(value: object) -> str:
-    text = str(value)
-    if re.match(r"[a-z0-9]+://", text) and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^@]*)?", text):
+    text = value if isinstance(value, str) else ""
+    if not text or (
+        re.match(r"[A-Za-z0-9]+:/", text) and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^@]*)?", text)
+    ):
         raise ValueError("neither a local path nor an S3 URL; write it like ./lake or s3://bucket/prefix")
     return text.rstrip("/")
 
@@ -120,6 +125,10 @@ class AwsSettings(_Settings):
             raise ValueError("endpoint belongs to mode: embedded; remove it, or set AWS_ENDPOINT_URL")
         if self.mode is AwsMode.EMBEDDED and self.profile:
             raise ValueError("profile belongs to mode: real; remove it")
+        if self.profile and self.profile not in (known := Session().available_profiles):
+            raise ValueError(
+                f"the AWS configuration has no profile {self.profile!r}; write one of {', '.join(known) or 'none'}"
+            )
         return self
 
 
@@ -153,7 +162,7 @@ class TableSettings(_Settings):
     bucket: Annotated[str, BeforeValidator(_bucket)]
     prefix: Annotated[str, BeforeValidator(_prefix)] = ""
     bucket_owner: Annotated[str, BeforeValidator(_owner)] | None = None
-    alias: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,255}$")] | None = None
+    alias: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9_.-]{0,254}$")] | None = None
     view: ImageView = ImageView.NEW_IMAGE
     strategy: Literal["copy_on_write"] = "copy_on_write"
     recovery: RecoveryPolicy = RecoveryPolicy.CHECK
@@ -238,8 +247,12 @@ def load_settings(path: Path) -> Settings:
         raise ConfigError(f"{path}: can't be read: {error}") from error
     try:
         content = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        # Without the lines themselves: they may hold what should not be shown.
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise ConfigError(f"{path}: line {line}: not YAML: {error.problem}") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{path}: not YAML: {type(error).__name__}: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds {_shown(content)}; it must hold the keys aws, lake, sensor and tables")
     members = cast("dict[str, Any]", content)
@@ -276,6 +289,9 @@ _REMEDIES = {
     "enum": "write {expected}",
     "literal_error": "write {expected}",
     "bool_parsing": "write true or false",
+    "string_type": "write text; quote what YAML takes for something else",
+    "greater_than_equal": "write {ge} or more",
+    "less_than_equal": "write {le} or less",
     "model_type": "write its keys, indented, below it",
     "model_attributes_type": "write its keys, indented, below it",
 }
@@ -287,11 +303,11 @@ def _explain(path: Path, problem: Mapping[str, Any]) -> str:
     remedy = _REMEDIES.get(problem["type"])
     if remedy is None:
         remedy = problem["msg"].removeprefix("Value error, ")
-    remedy = remedy.format_map({"pattern": "", "expected": "", **problem.get("ctx", {})})
+    remedy = remedy.format_map({"pattern": "", "expected": "", "ge": "", "le": "", **problem.get("ctx", {})})
     if _SECRET.search(key):
         remedy += "; lake.yaml holds no credentials: use the standard AWS variables or a profile"
         return f"{path}: {key}: {remedy}"
-    if problem["type"] == "missing" or not problem["loc"]:
+    if problem["type"] in {"missing", "extra_forbidden"} or not problem["loc"]:
         return f"{path}: {key}: {remedy}"
     return f"{path}: {key}: {_shown(problem['input'])}: {remedy}"
 
@@ -301,4 +317,4 @@ def _shown(value: object) -> str:
         return value.isoformat()
     if isinstance(value, dict | list):
         return f"a {'mapping' if isinstance(value, dict) else 'list'}"
-    return repr(value)
+    return re.sub(r"//[^/@]*@", "//…@", repr(value))  # whatever stands before an @ may be a secret

@@ -4,6 +4,9 @@ Everything it makes is in `.dev/` and `.dagster/` of the current folder, so that
 first stopped. Nothing here is needed to run on the real AWS.
 """
 
+from __future__ import annotations
+
+import contextlib
 import os
 import random
 import signal
@@ -15,6 +18,7 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import boto3
 
@@ -24,6 +28,9 @@ from ddb_lake.errors import DdbLakeError
 from ddb_lake.measurements import BUCKET, REGION, TABLE, Measurements, Writer, create
 from ddb_lake.resources import EMBEDDED_KEY, DynamoDBExports, Lake, open_pipeline
 from ddb_lake.windows import floor_quarter_hour, format_time
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 HOME = Path(".dev")
 PAST = timedelta(hours=3)
@@ -48,16 +55,16 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         settings = _settings()
-        ui_port = int(os.environ.get("DAGSTER_PORT", "3000"))
-        _require_free(ui_port, "DAGSTER_PORT=3001 make dev")
-        _require_free(_port_of(settings.aws.endpoint), "stop it, or name another port in .dev/lake.yaml")
+        ui_port = _port_from("DAGSTER_PORT", 3000)
+        _require_free(ui_port, "name another one: DAGSTER_PORT=3001 make dev")
+        _require_free(_port_of(settings.aws.endpoint), f"name another one in {HOME}/lake.yaml")
         services.append(_aws(settings.aws.endpoint))
         services[-1].wait_until_ready()
         writer = _start_writer(settings)
         services.append(_dagster(ui_port))
         services[-1].wait_until_ready()
         _greet(settings, ui_port)
-        _watch(settings, services)
+        _watch(settings, services, writer)
     except KeyboardInterrupt:
         _say("\nStopping …")
     except (DdbLakeError, ValueError) as error:
@@ -92,7 +99,8 @@ class Service:
             # A session of its own: Ctrl-C reaches this process alone, which then stops the others in order.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
-                env={**os.environ, **(environment or {})},
+                env={name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+                | (environment or {}),  # without DAGSTER_HOME it is the dagster.yaml of this folder that counts
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -125,7 +133,7 @@ class Service:
             raise StartFailed(f"{self.name} has ended by itself; the last lines of {self._log}:\n{last}")
 
     def stop(self) -> None:
-        """Ask the process to end, and end it where it does not."""
+        """Ask the process to end, and end it, and whatever it has started, where it does not."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
             try:
@@ -133,6 +141,10 @@ class Service:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        # Run workers outlive Dagster; without the embedded AWS they could only fail. The next start finds such
+        # runs without a process and executes them again.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _settings() -> Settings:
@@ -140,7 +152,7 @@ def _settings() -> Settings:
     path = HOME / "lake.yaml"
     if not path.exists():
         HOME.mkdir(exist_ok=True)
-        port = int(os.environ.get("AWS_PORT", "4566"))
+        port = _port_from("AWS_PORT", 4566)
         start = floor_quarter_hour(datetime.now(UTC)) - PAST
         partial = path.with_suffix(".new")
         partial.write_text(_LAKE_YAML.format(port=port, start=format_time(start)))
@@ -197,13 +209,22 @@ def _start_writer(settings: Settings) -> Writer:
     endpoint = settings.aws.endpoint
     session = boto3.Session(EMBEDDED_KEY, EMBEDDED_KEY, region_name=REGION)
     dynamodb = session.client("dynamodb", endpoint_url=endpoint)
-    if TABLE not in dynamodb.list_tables()["TableNames"]:
+    seeded = HOME / "seeded"
+    if not seeded.exists():
+        _drop(dynamodb)
         start = settings.tables[0].start - timedelta(hours=1)
         _say(f"Creating the table {TABLE} with writes since {format_time(start)} …")
         give_past(endpoint, session, start, datetime.now(UTC), Measurements(seed=1))
+        seeded.touch()
     writer = Writer(dynamodb, Measurements(seed=random.randrange(1 << 32)))
     writer.start()
     return writer
+
+
+def _drop(dynamodb: DynamoDBClient) -> None:
+    """Remove the table that a first start has left without its whole past."""
+    if TABLE in dynamodb.list_tables()["TableNames"]:
+        dynamodb.delete_table(TableName=TABLE)
 
 
 def give_past(
@@ -224,13 +245,27 @@ def _port_of(endpoint: str) -> int:
     return int(endpoint.rpartition(":")[2])
 
 
+def _port_from(variable: str, default: int) -> int:
+    """Return the port that an environment variable names.
+
+    Raises:
+        StartFailed: If it names none.
+    """
+    text = os.environ.get(variable, str(default))
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise StartFailed(f"{variable} is {text!r}; write a port's number, such as {default}")
+    return int(text)
+
+
 def _require_free(port: int, remedy: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise StartFailed(f"port {port} of 127.0.0.1 is in use; stop what uses it, or: {remedy}") from error
+            raise StartFailed(
+                f"port {port} of 127.0.0.1 is in use; end what uses it (an earlier `make dev`?), or {remedy}"
+            ) from error
 
 
 def _greet(settings: Settings, port: int) -> None:
@@ -251,7 +286,7 @@ def _greet(settings: Settings, port: int) -> None:
     )
 
 
-def _watch(settings: Settings, services: list[Service]) -> None:
+def _watch(settings: Settings, services: list[Service], writer: Writer) -> None:
     """Tell each advance of the replica, until interrupted."""
     table = settings.tables[0]
     pipeline = open_pipeline(table, DynamoDBExports.of(settings.aws), Lake.of(settings.lake, settings.aws))
@@ -267,6 +302,8 @@ def _watch(settings: Settings, services: list[Service]) -> None:
             )
         for service in services:
             service.require_running()
+        if not writer.is_alive():
+            raise StartFailed("the demonstration's writer has ended by itself; its error is above")
         time.sleep(1)
 
 

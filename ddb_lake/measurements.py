@@ -106,4 +106,4 @@ def create(dynamodb: DynamoDBClient, s3: S3Client) -> None:
         BillingMode="PAY_PER_REQUEST",
     )
     dynamodb.get_waiter("table_exists").wait(TableName=TABLE)
-    s3.create_bucket(Bucket=BUCKET)
+    s3.create_bucket(Bucket=BUCKET)  # in us-east-1, creating one's own bucket again is no error

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from ddb_lake.exports import Export
 from ddb_lake.pipeline import DecodedWindow, StagedItems, VerifiedExport
 from ddb_lake.replica import BootstrapCommit, Column, ReplicaCommit
 from ddb_lake.windows import format_time
@@ -13,28 +14,38 @@ from ddb_lake.windows import format_time
 Metadata = Mapping[str, Any]
 
 
-def of_exports(exports: Iterable[VerifiedExport]) -> Metadata:
-    """Describe one or several exports: which they are, what they hold, what they cost."""
+def of_exports(exports: Iterable[Export]) -> Metadata:
+    """Describe one or several exports: which they are, how much they hold, what they cost, how long they took."""
     sources = tuple(exports)
-    durations = [source.export.duration for source in sources if source.export.duration is not None]
-    first = sources[0]
+    arns = [export.arn for export in sources]
+    durations = [export.duration for export in sources if export.duration is not None]
     return {
-        "export_arn": first.export.arn if len(sources) == 1 else [source.export.arn for source in sources],
-        "exports": len(sources),
-        "manifest": first.manifest.uri,
+        "export_arn": arns[0] if len(arns) == 1 else arns,
+        "exports": len(arns),
+        "items": sum(export.item_count or 0 for export in sources),
+        "billed_bytes": sum(export.billed_bytes or 0 for export in sources),
+        "export_seconds": sum(durations, timedelta()).total_seconds(),
+    }
+
+
+def of_verified(exports: Iterable[VerifiedExport]) -> Metadata:
+    """Describe exports whose manifests have been read: besides, where those are and what they name."""
+    sources = tuple(exports)
+    manifests = [source.manifest.uri for source in sources]
+    return {
+        **of_exports(source.export for source in sources),
+        "dagster/uri": manifests[0],
+        "manifest": manifests[0] if len(manifests) == 1 else manifests,
         "manifest_checksums": ", ".join(sorted({source.manifest.verification.value for source in sources})),
-        "items": sum(source.manifest.item_count for source in sources),
         "files": sum(len(source.manifest.files) for source in sources),
         "bytes": sum(source.size for source in sources),
-        "billed_bytes": sum(source.manifest.billed_bytes for source in sources),
-        "export_seconds": sum(durations, timedelta()).total_seconds(),
     }
 
 
 def of_decoded(decoded: DecodedWindow, columns: Iterable[Column], path: str) -> Metadata:
     """Describe what a window's decoding wrote to the change log."""
     return {
-        **of_exports(decoded.exports),
+        **of_verified(decoded.exports),
         "window": str(decoded.window),
         "changes": sum(commit.changes for commit in decoded.commits),
         "deletes": sum(commit.deletes for commit in decoded.commits),
@@ -45,14 +56,15 @@ def of_decoded(decoded: DecodedWindow, columns: Iterable[Column], path: str) -> 
     }
 
 
-def of_staged(items: StagedItems, columns: Iterable[Column]) -> Metadata:
+def of_staged(items: StagedItems, columns: Iterable[Column], path: str) -> Metadata:
     """Describe the bootstrap's staged files."""
     return {
-        **of_exports([items.source]),
+        **of_verified([items.source]),
         "time": format_time(items.source.manifest.time) if items.source.manifest.time else None,
         "staged_rows": items.staged.rows,
         "staged_files": len(items.staged.files),
         "added_columns": list(items.added_columns),
+        "dagster/uri": path,
         "dagster/column_schema": column_schema(columns),
     }
 

@@ -6,13 +6,11 @@ written to the change log and applied to the replica. Every step is idempotent.
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
-
-import polars as pl
 
 from ddb_lake.config import RecoveryPolicy, TableSettings
 from ddb_lake.decoding import (
@@ -36,7 +34,13 @@ from ddb_lake.exports import (
     download,
     require_files,
 )
-from ddb_lake.exports.errors import RecoveryDisabled
+from ddb_lake.exports.errors import (
+    RecoveryDisabled,
+    ServiceUnavailable,
+    Throttled,
+    TooManyExports,
+    WindowNotClosed,
+)
 from ddb_lake.replica import (
     BootstrapCommit,
     ChangeLog,
@@ -48,7 +52,7 @@ from ddb_lake.replica import (
     StagedBootstrap,
 )
 from ddb_lake.replica.errors import SchemaConflict, WrongSourceTable
-from ddb_lake.windows import Window, blocks, format_time, quarter_hours, to_us
+from ddb_lake.windows import Window, format_time, tile, to_us
 
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = (1, 2, 4, 8)
@@ -57,8 +61,15 @@ _LAST_POLL_SECONDS = 10
 """Between all later looks: an export takes minutes, and DescribeExport is throttled in bursts."""
 _DOWNLOADS = 4
 """Data files fetched at once."""
+_START_TRIES = 20
+_IMPATIENCE_SECONDS = 15
+"""Tries at starting an export where a clock, a quota or a passing fault is in the way: five minutes together."""
 _SCHEMA_TRIES = 10
 """Tries at adding columns while others add theirs to the same change log."""
+
+
+Plan = tuple[tuple[IncrementalExport, Export | None], ...]
+"""Requests that together contain a span, each with its export where that exists."""
 
 
 class NotExported(DdbLakeError):
@@ -142,59 +153,115 @@ class Pipeline:
             )
         self.exports.enable_recovery(self.table)
 
-    def ensure_export(self, request: ExportRequest) -> Export:
+    def plan(self, span: Window, claiming: Container[ExportStatus], claims: Collection[Window] = ()) -> Plan:
+        """Tile a span with the exports that exist, and with new ones where none does.
+
+        Every window gets its changes from as few exports as possible, whoever has started them: an export that
+        reaches beyond a window serves it too, as a whole.
+
+        Args:
+            span: What is to be covered.
+            claiming: The states in which an export counts as existing.
+            claims: Windows whose exports are known to have been started, but have perhaps written nothing yet.
+        """
+        # One that begins before the bootstrap says nothing of items written before it and deleted after it.
+        usable = {w for w in self.exports.find_windows(self.table, span) if w.start >= self.settings.start}
+        usable.update(claims)
+        standing: dict[Window, Export] = {}
+        while True:
+            tiles = tile(span, usable)
+            for window in usable.intersection(tiles).difference(standing):
+                request = self.window_request(window)
+                export = self.exports.current(request)
+                if export is None and window in claims:
+                    export = self.exports.start(request)  # its token's answer: the export that was started
+                if export is None or export.status not in claiming:
+                    usable.discard(window)
+                else:
+                    standing[window] = export
+            if tiles == tile(span, usable):
+                return tuple((self.window_request(window), standing.get(window)) for window in tiles)
+
+    def start_export(self, request: ExportRequest) -> Export:
         """Find the request's export, or start it."""
+        export = self.exports.current(request)
+        if export is not None and export.status is not ExportStatus.FAILED:
+            return export
         self.prepare_recovery()
         return self.exports.ensure(request)
 
-    def wait_for_export(self, request: ExportRequest, wait: Callable[[str, float], None]) -> VerifiedExport:
-        """Find the request's export or start it, wait until it has ended, and verify its manifest.
+    def wait_for_exports(
+        self, requests: Iterable[ExportRequest], wait: Callable[[str, float], None]
+    ) -> tuple[VerifiedExport, ...]:
+        """Find the requests' exports or start them, wait until they have ended, and verify their manifests.
 
         Args:
-            request: What to export.
-            wait: Called between two looks at a running export with a line on its progress and the seconds to
-                wait.
+            requests: What to export; all are started before the first is waited for.
+            wait: Called between two looks with a line on the progress and the seconds to wait.
 
         Raises:
-            ExportFailed: If it ends as FAILED; the next call starts a new attempt.
+            ExportFailed: If one ends as FAILED; the next call starts a new attempt.
         """
-        export = self.ensure_export(request)
-        pauses = chain(_POLL_SECONDS, repeat(_LAST_POLL_SECONDS))
-        while export.status is ExportStatus.IN_PROGRESS:
-            since = format_time(export.started_at.replace(microsecond=0))
-            wait(f"{request} runs since {since}; exports take about five minutes: {export.arn}", next(pauses))
-            export = self.exports.describe(export.arn)
-        return self._verify(request, export)
+        started = [(request, self._start_patiently(request, wait)) for request in requests]
+        return tuple(self._wait_until_ended(request, export, wait) for request, export in started)
+
+    def export_windows(self, window: Window, wait: Callable[[str, float], None]) -> tuple[VerifiedExport, ...]:
+        """Bring about completed exports that together contain a window, by existing ones where there are any."""
+        plan = self.plan(window, claiming={ExportStatus.COMPLETED, ExportStatus.IN_PROGRESS})
+        return self.wait_for_exports((request for request, _ in plan), wait)
+
+    def completed_exports(self, window: Window) -> tuple[tuple[IncrementalExport, Export], ...]:
+        """Return the completed exports that together contain a window.
+
+        Raises:
+            NotExported: If a part of it has none.
+        """
+        plan = self.plan(window, claiming={ExportStatus.COMPLETED})
+        exports = tuple((request, export) for request, export in plan if export is not None)
+        if len(exports) < len(plan):
+            lacking = ", ".join(str(request.window) for request, export in plan if export is None)
+            raise NotExported(
+                f"{self.table.name}: no completed export contains {lacking}; "
+                f"materialise {self.settings.name}/raw_export first"
+            )
+        return exports
+
+    def known_exports(self, window: Window) -> tuple[Export, ...]:
+        """Return the completed exports that contain parts of a window; none where their files have been removed."""
+        plan = self.plan(window, claiming={ExportStatus.COMPLETED})
+        return tuple(export for _, export in plan if export is not None)
 
     def decode(self, window: Window) -> DecodedWindow:
-        """Decode a window's completed exports into the change log, replacing what the log has of the window.
-
-        Taken is the export of just this window; where there is none, the exports of its single quarter-hours,
-        or of a wider window around them, of which only the changes in question are kept.
+        """Decode the completed exports that contain a window into the change log, each as a whole.
 
         Raises:
             NotExported: If a part of the window has no completed export.
+            DecodeError: If a file does not hold what it should; nothing is written then.
         """
-        exports: list[VerifiedExport] = []
-        commits: list[ChangeLogCommit] = []
-        added: list[str] = []
-        for part, source in self._sources(window):
-            with self._fetched(source.manifest) as files:
-                schema, new_columns = self._learn(files.all, learn_changes)
-                frames = (
-                    frame.filter(pl.col("_write_time_us").is_between(part.start_us, part.end_us, closed="left"))
-                    if source.manifest.window != part
-                    else frame
-                    for file in files.all
-                    for frame in decode_changes(file, schema)
+        exports = self.completed_exports(window)
+        return self.decode_exports(window, [self._verify(request, export) for request, export in exports])
+
+    def decode_exports(self, window: Window, sources: Sequence[VerifiedExport]) -> DecodedWindow:
+        """Decode incremental exports, which together contain a window, into the change log.
+
+        All of them are fetched, verified and read through before the first is written.
+
+        Raises:
+            DecodeError: If a file does not hold what it should; nothing is written then.
+        """
+        with tempfile.TemporaryDirectory(prefix="ddb_lake_") as folder:
+            fetched = [(source, self._fetch(source.manifest, Path(folder))) for source in sources]
+            schema, added = self._learn([file for _, files in fetched for file in files], learn_changes)
+            commits = [
+                self.change_log.replace(
+                    _window_of(source), (frame for file in files for frame in decode_changes(file, schema))
                 )
-                commits.append(self.change_log.replace(part, frames))
-            exports.append(source)
-            added += new_columns
-        return DecodedWindow(window, tuple(exports), tuple(commits), tuple(added))
+                for source, files in fetched
+            ]
+        return DecodedWindow(window, tuple(sources), tuple(commits), added)
 
     def apply(self, window: Window) -> ReplicaCommit:
-        """Apply a decoded window to the replica, in one commit.
+        """Apply the decoded exports that contain a window to the replica, in one commit.
 
         Raises:
             NotBootstrapped: If the replica has no bootstrap to build upon.
@@ -202,30 +269,45 @@ class Pipeline:
         """
         return self.replica.apply(window)
 
-    def stage_bootstrap(self) -> StagedItems:
-        """Decode the completed full export into Parquet files in the replica's folder, one shard a data file."""
+    def bootstrap_export(self) -> Export:
+        """Return the completed full export that the replica starts from.
+
+        Raises:
+            NotExported: If there is none.
+        """
         request = self.bootstrap_request
-        source = self._completed(request)
-        if source is None:
+        export = self.exports.current(request)
+        if export is None or export.status is not ExportStatus.COMPLETED:
             raise NotExported(f"{request} has not completed; materialise {self.settings.name}/initial_export first")
-        with self._fetched(source.manifest) as files:
-            schema, added = self._learn(files.all, learn_items)
+        return export
+
+    def stage_bootstrap(self) -> StagedItems:
+        """Decode the completed full export into Parquet files in the replica's folder, one shard a data file.
+
+        Raises:
+            NotExported: If it has not completed.
+        """
+        request = self.bootstrap_request
+        source = self._verify(request, self.bootstrap_export())
+        with tempfile.TemporaryDirectory(prefix="ddb_lake_") as folder:
+            files = self._fetch(source.manifest, Path(folder))
+            schema, added = self._learn(files, learn_items)
             write_time_us = to_us(request.time) - 1
             staged = self.replica.stage_bootstrap(
                 source.export.export_id,
                 request.time,
                 _table_columns(schema),
-                ((file.path.name, decode_items(file, schema, write_time_us)) for file in files.all),
+                ((file.path.name, decode_items(file, schema, write_time_us)) for file in files),
             )
         return StagedItems(source, staged, added)
 
     def commit_bootstrap(self) -> BootstrapCommit:
-        """Make the staged files the replica, in one commit."""
-        request = self.bootstrap_request
-        source = self._completed(request)
-        if source is None:
-            raise NotExported(f"{request} has not completed; materialise {self.settings.name}/initial_export first")
-        return self.replica.commit_bootstrap(source.export.export_id)
+        """Make the staged files the replica, in one commit.
+
+        Raises:
+            NotExported: If the full export has not completed.
+        """
+        return self.replica.commit_bootstrap(self.bootstrap_export().export_id)
 
     def schema(self) -> ItemSchema:
         """Return the mapping of attributes to columns that the change log keeps."""
@@ -234,44 +316,40 @@ class Pipeline:
             [(column.name, column.metadata) for column in self.change_log.columns()],
         )
 
+    def _start_patiently(self, request: ExportRequest, wait: Callable[[str, float], None]) -> Export:
+        """Find or start an export, and try again for a while where only time is in the way."""
+        for pause in (*[_IMPATIENCE_SECONDS] * _START_TRIES, None):
+            try:
+                return self.start_export(request)
+            except (WindowNotClosed, Throttled, TooManyExports, ServiceUnavailable) as error:
+                if pause is None:
+                    raise
+                wait(f"{error} Trying again in {pause} s.", pause)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _wait_until_ended(
+        self, request: ExportRequest, export: Export, wait: Callable[[str, float], None]
+    ) -> VerifiedExport:
+        pauses = chain(_POLL_SECONDS, repeat(_LAST_POLL_SECONDS))
+        while export.status is ExportStatus.IN_PROGRESS:
+            since = format_time(export.started_at.replace(microsecond=0))
+            wait(f"{request} runs since {since}; exports take about five minutes: {export.arn}", next(pauses))
+            export = self.exports.describe(export.arn)
+        return self._verify(request, export)
+
     def _verify(self, request: ExportRequest, export: Export) -> VerifiedExport:
         manifest = self.exports.read_manifest(request, export)
         return VerifiedExport(request, export, manifest, require_files(self.exports.s3, manifest))
 
-    def _completed(self, request: ExportRequest) -> VerifiedExport | None:
-        for export in reversed(self.exports.find(request)):
-            if export.status is ExportStatus.COMPLETED:
-                return self._verify(request, export)
-        return None
-
-    def _sources(self, window: Window) -> Iterator[tuple[Window, VerifiedExport]]:
-        """Yield the parts of a window, none longer than a day, each with the export to decode it from."""
-        for block in blocks(quarter_hours(window)):
-            whole = self._completed(self.window_request(block))
-            if whole is not None:
-                yield block, whole
-                continue
-            for part in quarter_hours(block):
-                yield part, self._covering(part)
-
-    def _covering(self, window: Window) -> VerifiedExport:
-        """Return the completed export with the narrowest window that contains a quarter-hour."""
-        wider = (
-            w
-            for w in self.exports.find_windows(self.table, window)
-            if w.start <= window.start and window.end <= w.end
-        )
-        for candidate in sorted(wider, key=lambda w: w.duration):
-            source = self._completed(self.window_request(candidate))
-            if source is not None:
-                return source
-        raise NotExported(
-            f"{self.table.name}: no completed export contains the window {window}; "
-            f"materialise {self.settings.name}/raw_export first"
-        )
-
-    def _fetched(self, manifest: Manifest) -> "_FetchedFiles":
-        return _FetchedFiles(self.exports, manifest)
+    def _fetch(self, manifest: Manifest, folder: Path) -> tuple[ExportFile, ...]:
+        """Copy an export's data files into a folder of their own, verified."""
+        copies = folder / manifest.export_id
+        copies.mkdir()
+        with ThreadPoolExecutor(_DOWNLOADS) as pool:
+            paths = pool.map(lambda file: download(self.exports.s3, file, manifest, copies), manifest.files)
+            return tuple(
+                ExportFile(file.uri, path, file.item_count) for file, path in zip(manifest.files, paths, strict=True)
+            )
 
     def _learn(
         self, files: Iterable[ExportFile], learn: Callable[[Iterable[ExportFile], ItemSchema], ItemSchema]
@@ -297,31 +375,10 @@ class Pipeline:
         )
 
 
-class _FetchedFiles:
-    """An export's data files as verified local copies, for as long as the context lasts."""
-
-    def __init__(self, exports: ExportClient, manifest: Manifest) -> None:
-        self._exports = exports
-        self._manifest = manifest
-        self._folder = tempfile.TemporaryDirectory(prefix="ddb_lake_")
-        self.all: tuple[ExportFile, ...] = ()
-
-    def __enter__(self) -> "_FetchedFiles":
-        folder = Path(self._folder.name)
-        files = self._manifest.files
-        try:
-            with ThreadPoolExecutor(_DOWNLOADS) as pool:
-                paths = pool.map(lambda file: download(self._exports.s3, file, self._manifest, folder), files)
-                self.all = tuple(
-                    ExportFile(file.uri, path, file.item_count) for file, path in zip(files, paths, strict=True)
-                )
-        except BaseException:
-            self._folder.cleanup()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
+def _window_of(source: VerifiedExport) -> Window:
+    """Return the window of an incremental export."""
+    assert source.manifest.window is not None
+    return source.manifest.window
 
 
 def _table_columns(schema: ItemSchema) -> tuple[Column, ...]:

@@ -1,16 +1,18 @@
 """What the assets and the sensor reach the world by: DynamoDB's exports, and the lake that the tables live in."""
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import boto3
 import dagster as dg
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 from dagster_aws.utils import ResourceWithBoto3Configuration
 from pydantic import Field
 
 from ddb_lake.config import AwsMode, AwsSettings, LakeSettings, TableSettings
 from ddb_lake.exports import ExportClient
+from ddb_lake.exports.errors import translate
 from ddb_lake.pipeline import Pipeline
 from ddb_lake.replica import Location
 
@@ -29,22 +31,41 @@ class DynamoDBExports(ResourceWithBoto3Configuration):
         return cls(profile_name=aws.profile)
 
     def client(self, table: TableSettings) -> ExportClient:
-        """Return the client for a table's region and destination."""
-        session = boto3.Session(
-            region_name=table.region,
-            profile_name=self.profile_name,
-            aws_access_key_id=self.aws_access_key_id,
-            aws_secret_access_key=self.aws_secret_access_key,
-        )
-        options: dict[str, Any] = {
-            "endpoint_url": self.endpoint_url,
-            "verify": self.verify,
-            "config": Config(
-                retries={"max_attempts": self.max_attempts, "mode": "standard"},
-                s3={"addressing_style": "path" if self.endpoint_url else "auto"},
-            ),
-        }
-        return ExportClient(session.client("dynamodb", **options), session.client("s3", **options), table.destination)
+        """Return the client for a table's region and destination.
+
+        Raises:
+            AccessDenied: If the profile or its credentials can't be had.
+        """
+        try:
+            dynamodb, s3 = _clients(
+                table.region,
+                self.profile_name,
+                self.endpoint_url,
+                self.aws_access_key_id,
+                self.aws_secret_access_key,
+                self.max_attempts,
+            )
+        except BotoCoreError as error:
+            raise translate(error, f"preparing to call AWS for {table.name}") from error
+        return ExportClient(dynamodb, s3, table.destination)
+
+
+@lru_cache
+def _clients(
+    region: str, profile: str | None, endpoint: str | None, key: str | None, secret: str | None, attempts: int
+) -> tuple[Any, Any]:
+    """Return boto3's clients for DynamoDB and S3, made once: that takes long, and may ask for a role."""
+    session = boto3.Session(
+        region_name=region, profile_name=profile, aws_access_key_id=key, aws_secret_access_key=secret
+    )
+    config = Config(
+        retries={"max_attempts": attempts, "mode": "standard"},
+        s3={"addressing_style": "path" if endpoint else "auto"},
+    )
+    return (
+        session.client("dynamodb", endpoint_url=endpoint, config=config),
+        session.client("s3", endpoint_url=endpoint, config=config),
+    )
 
 
 class Lake(dg.ConfigurableResource):

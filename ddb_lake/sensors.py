@@ -1,22 +1,24 @@
 """The export sensor compares what each replica should cover with what it does.
 
 It starts the exports that are missing and hands those that have ended over to runs, so that no worker waits while
-DynamoDB exports. What it remembers between ticks is only whose turn it is and what it has told already.
+DynamoDB exports. What it remembers between ticks saves calls and repeated words; losing that is harmless.
 """
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+from pydantic import BaseModel, ValidationError
 
+from ddb_lake.checks import COVERAGE
 from ddb_lake.config import SensorSettings, TableSettings
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.exports import Export, ExportRequest, ExportStatus, FullExport, IncrementalExport
 from ddb_lake.exports.errors import WindowNotClosed
+from ddb_lake.handover import Handover, RunHistory
 from ddb_lake.jobs import incremental_job_name, initial_load_job_name
 from ddb_lake.partitions import INITIAL, RANGE_END_TAG, RANGE_START_TAG, range_tags
 from ddb_lake.pipeline import Pipeline
@@ -26,17 +28,22 @@ from ddb_lake.windows import (
     QUARTER_HOUR,
     Window,
     blocks,
+    ceil_quarter_hour,
     floor_quarter_hour,
     format_time,
     missing,
+    parse_time,
     quarter_hours,
 )
 
 _BUDGET_SECONDS = 40
-"""Dagster gives a tick 60 seconds; the tables that one tick does not get to come first in the next."""
+"""Dagster gives a tick 60 seconds; what one tick does not get to comes first in the next."""
 
 _RESTORABLE_LAG = timedelta(minutes=5)
 """A full export may be taken at `LatestRestorableDateTime` at the latest (AWS: PointInTimeRecovery_Howitworks)."""
+
+_LATE = timedelta(hours=2)
+"""How old a window may be before it is called late; windows, exports and runs take 20 to 30 minutes together."""
 
 _OBSERVED_KEPT = 500
 """Exports remembered as told already; one that is forgotten while it runs is told once more, no worse."""
@@ -46,18 +53,63 @@ _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
 ]
+_ALL = frozenset(ExportStatus)
+
+
+class Memory(BaseModel):
+    """The sensor's cursor.
+
+    `started` holds, by table, the windows (as pairs of ISO times) whose exports the sensor has started and that
+    are not covered yet: an export that has not written anything is known by nothing else. `problems` holds what was
+    last told of a table that is not in step.
+    """
+
+    last: str | None = None
+    observed: list[str] = []
+    started: dict[str, list[tuple[str, str]]] = {}
+    problems: dict[str, str] = {}
+
+    @classmethod
+    def recall(cls, cursor: str | None) -> "Memory":
+        """Read a cursor; one that can't be read is as good as none."""
+        try:
+            return cls.model_validate_json(cursor) if cursor else cls()
+        except ValidationError:
+            return cls()
+
+    def windows_started(self, table: str) -> list[Window]:
+        """Return the windows whose exports were started for a table and are not covered yet."""
+        return [Window(parse_time(start), parse_time(end)) for start, end in self.started.get(table, [])]
+
+    def keep_started(self, table: str, windows: Iterable[Window]) -> None:
+        """Remember just these windows for a table."""
+        self.started[table] = [(format_time(w.start), format_time(w.end)) for w in sorted(set(windows))]
 
 
 @dataclass
 class Tick:
-    """What a tick decides: runs to request, observations to record, and notes for whoever reads the tick."""
+    """What a tick decides: runs to request, events to record, and notes for whoever reads the tick."""
 
+    memory: Memory
+    runs: RunHistory
+    deadline: float
     run_requests: list[dg.RunRequest] = field(default_factory=list)
-    observations: list[dg.AssetObservation] = field(default_factory=list)
+    events: list[dg.AssetObservation | dg.AssetCheckEvaluation] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    observed: list[str] = field(default_factory=list)
-    """The ARNs of exports that were observed before, the oldest first."""
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the tick has to end."""
+        return time.monotonic() > self.deadline
+
+    def hand_over(self, handover: Handover) -> None:
+        """Request a run, unless one has done that or several have failed."""
+        request, note = handover.decide(self.runs)
+        if request is not None:
+            self.run_requests.append(request)
+        self.notes.append(note)
 
 
 def utc_now() -> datetime:
@@ -89,26 +141,30 @@ def build_export_sensor(
         "export that has ended. Exports cost money on the real AWS.",
     )
     def export_sensor(context: dg.SensorEvaluationContext, exports: DynamoDBExports, lake: Lake) -> dg.SensorResult:
-        cursor: dict[str, Any] = json.loads(context.cursor) if context.cursor else {}
-        tick = Tick(observed=cursor.get("observed", []))
+        memory = Memory.recall(context.cursor)
+        tick = Tick(memory, RunHistory(context.instance, utc_now()), time.monotonic() + _BUDGET_SECONDS)
         busy = _busy_windows(context.instance, tables)
-        deadline = time.monotonic() + _BUDGET_SECONDS
-        last = cursor.get("last")
-        for table in _round_robin(tables, last):
-            if time.monotonic() > deadline:
+        for table in _round_robin(tables, memory.last):
+            if tick.out_of_time:
                 tick.notes.append(f"out of time before {table.name}; it comes first in the next tick")
                 break
             try:
                 _reconcile(open_pipeline(table, exports, lake), clock(), busy[table.name], tick)
             except DdbLakeError as error:
-                # One broken table must not stop the others; it is told here and in the tick's log.
                 context.log.error(f"{table.name}: {error}")
                 tick.notes.append(f"{table.name}: {error}")
-            last = table.name
+            except Exception as error:
+                # Whatever it is, it must not stop the other tables.
+                context.log.exception(f"{table.name}: unexpected")
+                tick.notes.append(f"{table.name}: unexpected: {type(error).__name__}: {error}")
+            memory.last = table.name
+        memory.observed = memory.observed[-_OBSERVED_KEPT:]
+        for note in tick.notes:
+            context.log.info(note)
         return dg.SensorResult(
             run_requests=tick.run_requests,
-            asset_events=tick.observations,
-            cursor=json.dumps({"last": last, "observed": tick.observed[-_OBSERVED_KEPT:]}),
+            asset_events=tick.events,
+            cursor=memory.model_dump_json(),
             skip_reason=None if tick.run_requests else "; ".join(tick.notes) or "every closed window is covered",
         )
 
@@ -127,73 +183,120 @@ def _reconcile(pipeline: Pipeline, now: datetime, busy: Sequence[Window], tick: 
     newest = floor_quarter_hour(now)
     if newest == table.start:
         return
-    covered = pipeline.replica.coverage() if bootstrapped else ()
-    for hole in missing(Window(table.start, newest), [*covered, *busy]):
-        for request, export in _claims(pipeline, hole, tick):
-            if export.status is ExportStatus.IN_PROGRESS:
-                tick.notes.append(f"{request} is in progress")
-            elif bootstrapped:
-                tick.run_requests.append(
-                    dg.RunRequest(
-                        run_key=f"{table.name}:{request.window.key}:{export.arn}",
-                        job_name=incremental_job_name(table),
-                        tags=range_tags(request.window),
-                    )
-                )
-            else:
-                tick.notes.append(f"{request} has ended and waits for the bootstrap")
+    span = Window(table.start, newest)
+    uncovered = missing(span, pipeline.replica.coverage()) if bootstrapped else (span,)
+    started = [w for w in tick.memory.windows_started(table.name) if any(_overlap(w, hole) for hole in uncovered)]
+    tick.memory.keep_started(table.name, started)
+    lost: list[Window] = []
+    ended: list[Export] = []
+    todo = [quarter for hole in uncovered for part in missing(hole, busy) for quarter in quarter_hours(part)]
+    for block in blocks(todo):
+        if tick.out_of_time:
+            tick.notes.append(f"{table.name}: out of time before {block}")
+            break
+        ended += _exports_of(pipeline, block, started, lost, tick)
+    if bootstrapped:
+        _hand_windows_over(table, span, ended, tick)
+    elif ended:
+        tick.notes.append(f"{table.name}: {len(ended)} exports have ended and wait for the bootstrap")
+    _tell_how_it_stands(table, _problem(uncovered, lost, now), tick)
 
 
 def _reconcile_bootstrap(pipeline: Pipeline, tick: Tick) -> None:
     """Start the full export, or hand it over once it has ended."""
     table, request = pipeline.settings, pipeline.bootstrap_request
-    export = _latest(pipeline, request) or _start(pipeline, request, tick)
+    export = pipeline.exports.current(request) or _start(pipeline, request, tick)
     if export.status is ExportStatus.IN_PROGRESS:
         tick.notes.append(f"{request} is in progress")
         return
-    tick.run_requests.append(
-        dg.RunRequest(
-            run_key=f"{table.name}:{INITIAL}:{export.arn}",
-            job_name=initial_load_job_name(table),
-            partition_key=INITIAL,
+    tick.hand_over(Handover(table.name, INITIAL, initial_load_job_name(table), [export], partition=INITIAL))
+
+
+def _exports_of(
+    pipeline: Pipeline, block: Window, started: list[Window], lost: list[Window], tick: Tick
+) -> list[Export]:
+    """Return the ended exports of a block of at most a day; start those that are missing.
+
+    What exists is asked of S3 and DynamoDB each time, so that nothing is lost with the sensor's memory. Windows
+    that can't be exported any more are added to `lost`.
+    """
+    ended: list[Export] = []
+    claims = [window for window in started if _overlap(window, block)]
+    for planned, known in pipeline.plan(block, claiming=_ALL, claims=claims):
+        request, export = planned, known
+        if export is None:
+            request = _restorable(pipeline, planned, lost)
+            if request is None:
+                continue
+            try:
+                export = _start(pipeline, request, tick)
+            except WindowNotClosed:
+                tick.notes.append(f"{request}: its end is still in the future by DynamoDB's clock")
+                continue
+            started.append(request.window)
+            tick.memory.keep_started(pipeline.settings.name, started)
+        if export.status is ExportStatus.IN_PROGRESS:
+            tick.notes.append(f"{request} is in progress")
+        else:
+            ended.append(export)
+    return ended
+
+
+def _restorable(pipeline: Pipeline, request: IncrementalExport, lost: list[Window]) -> IncrementalExport | None:
+    """Return the part of a request that point-in-time recovery reaches back to; the rest is added to `lost`."""
+    earliest = pipeline.exports.recovery(pipeline.table).earliest
+    if earliest is None or earliest <= request.window.start:
+        return request
+    first = ceil_quarter_hour(earliest)
+    lost.append(Window(request.window.start, min(first, request.window.end)))
+    return pipeline.window_request(Window(first, request.window.end)) if first < request.window.end else None
+
+
+def _hand_windows_over(table: TableSettings, span: Window, ended: Sequence[Export], tick: Tick) -> None:
+    """Request a run for each stretch of adjacent windows whose exports have ended, of at most a day."""
+    for succeeded in (True, False):
+        exports = [e for e in ended if (e.status is ExportStatus.COMPLETED) is succeeded and e.window is not None]
+        quarters = {
+            quarter
+            for export in exports
+            for quarter in quarter_hours(export.window or span)
+            if span.start <= quarter.start < span.end
+        }
+        for stretch in blocks(quarters):
+            inside = [e for e in exports if e.window is not None and _overlap(e.window, stretch)]
+            tick.hand_over(
+                Handover(table.name, stretch.key, incremental_job_name(table), inside, tags=range_tags(stretch))
+            )
+
+
+def _tell_how_it_stands(table: TableSettings, problem: str, tick: Tick) -> None:
+    """Fail the coverage check, once for each problem; the next window that is applied evaluates it anew."""
+    if problem == tick.memory.problems.get(table.name, ""):
+        return
+    tick.memory.problems[table.name] = problem
+    if problem:
+        tick.events.append(
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey([table.name, "delta_table"]),
+                check_name=COVERAGE,
+                passed=False,
+                severity=dg.AssetCheckSeverity.ERROR,
+                description=problem,
+                metadata={},
+            )
         )
-    )
 
 
-def _claims(pipeline: Pipeline, hole: Window, tick: Tick) -> Iterator[tuple[IncrementalExport, Export]]:
-    """Yield the exports of a hole's windows, those that exist first, then those started for the rest.
-
-    What exists is asked of S3 and DynamoDB each time, so that nothing is lost with the sensor's memory.
-    """
-    claimed: list[Window] = []
-    for window in pipeline.exports.find_windows(pipeline.table, hole):
-        if hole.start <= window.start and window.end <= hole.end and not _overlaps(window, claimed):
-            request = pipeline.window_request(window)
-            export = _latest(pipeline, request)
-            if export is not None:
-                claimed.append(window)
-                yield request, export
-    unclaimed = [quarter for gap in missing(hole, claimed) for quarter in quarter_hours(gap)]
-    for block in blocks(unclaimed):
-        request = pipeline.window_request(block)
-        try:
-            yield request, _start(pipeline, request, tick)
-        except WindowNotClosed:
-            tick.notes.append(f"{request}: its end is still in the future by DynamoDB's clock")
-
-
-def _latest(pipeline: Pipeline, request: ExportRequest) -> Export | None:
-    """Return the export of a request that counts: a completed one, else a running one, else the first that failed.
-
-    The first, so that a failed export is handed over once: that run tries again, and if it fails as well, a
-    person has to look.
-    """
-    found = pipeline.exports.find(request)
-    for status in (ExportStatus.COMPLETED, ExportStatus.IN_PROGRESS):
-        of_status = [export for export in found if export.status is status]
-        if of_status:
-            return of_status[-1]
-    return found[0] if found else None
+def _problem(uncovered: Sequence[Window], lost: Sequence[Window], now: datetime) -> str:
+    """Say what is wrong with a replica that lacks some windows, or nothing where time will mend it."""
+    if lost:
+        return (
+            f"DynamoDB can't export {', '.join(map(str, lost))} any more: the replica is stale. What to do: move the "
+            "table's start in lake.yaml to a later quarter-hour, for a new bootstrap."
+        )
+    if uncovered and now - uncovered[0].start > _LATE:
+        return f"the replica is behind since {format_time(uncovered[0].start)}; the sensor's ticks tell why"
+    return ""
 
 
 def _start(pipeline: Pipeline, request: ExportRequest, tick: Tick) -> Export:
@@ -203,7 +306,7 @@ def _start(pipeline: Pipeline, request: ExportRequest, tick: Tick) -> Export:
     """
     pipeline.prepare_recovery()
     export = pipeline.exports.start(request)
-    if export.status is not ExportStatus.IN_PROGRESS or export.arn in tick.observed:
+    if export.status is not ExportStatus.IN_PROGRESS or export.arn in tick.memory.observed:
         return export
     table = pipeline.settings.name
     match request:
@@ -211,8 +314,8 @@ def _start(pipeline: Pipeline, request: ExportRequest, tick: Tick) -> Export:
             key, partition, when = dg.AssetKey([table, "initial_export"]), INITIAL, format_time(request.time)
         case IncrementalExport():
             key, partition, when = dg.AssetKey([table, "raw_export"]), request.window.key, str(request.window)
-    tick.observed.append(export.arn)
-    tick.observations.append(
+    tick.memory.observed.append(export.arn)
+    tick.events.append(
         dg.AssetObservation(
             key,
             partition=partition,
@@ -251,8 +354,8 @@ def _window_of_tags(tags: Mapping[str, str]) -> Window | None:
     return Window(start, end + QUARTER_HOUR)
 
 
-def _overlaps(window: Window, others: Sequence[Window]) -> bool:
-    return any(window.start < other.end and other.start < window.end for other in others)
+def _overlap(one: Window, other: Window) -> bool:
+    return one.start < other.end and other.start < one.end
 
 
 def _round_robin(tables: Sequence[TableSettings], last: str | None) -> list[TableSettings]:

@@ -54,6 +54,12 @@ def floor_quarter_hour(time: datetime) -> datetime:
     return _EPOCH + (time - _EPOCH) // QUARTER_HOUR * QUARTER_HOUR
 
 
+def ceil_quarter_hour(time: datetime) -> datetime:
+    """Return the first quarter-hour of UTC that is not before `time`."""
+    floor = floor_quarter_hour(time)
+    return floor if floor == time else floor + QUARTER_HOUR
+
+
 def is_quarter_hour(time: datetime) -> bool:
     """Tell whether a time lies on a quarter-hour of UTC."""
     return floor_quarter_hour(time) == time
@@ -161,3 +167,24 @@ def blocks(windows: Iterable[Window], limit: timedelta = LONGEST_EXPORT) -> tupl
         else:
             joined.append(window)
     return tuple(joined)
+
+
+def tile(span: Window, existing: Iterable[Window]) -> tuple[Window, ...]:
+    """Cover `span` by windows that exist, and by new ones of at most 24 hours where none does, in order.
+
+    Where several exist the one that reaches furthest is taken, so that few are. Existing windows are taken whole:
+    the first and the last may reach beyond `span`.
+    """
+    known = sorted(set(existing))
+    tiles: list[Window] = []
+    reached = span.start
+    while reached < span.end:
+        around = [window for window in known if window.start <= reached < window.end]
+        if around:
+            tiles.append(max(around, key=lambda window: (window.end, window.start)))
+            reached = tiles[-1].end
+        else:
+            gap_end = min((window.start for window in known if reached < window.start < span.end), default=span.end)
+            tiles += blocks(quarter_hours(Window(reached, gap_end)))
+            reached = gap_end
+    return tuple(tiles)

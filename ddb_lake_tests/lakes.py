@@ -86,7 +86,7 @@ class LakeUnderTest:
         ) as context:
             return sensor.evaluate_tick(context)
 
-    def run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+    def run(self, request: dg.RunRequest, *, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
         """Run what the sensor has requested."""
         assert request.job_name
         return self.definitions.resolve_job_def(request.job_name).execute_in_process(
@@ -94,6 +94,7 @@ class LakeUnderTest:
             tags=dict(request.tags),
             partition_key=request.partition_key,
             run_config=QUIET,
+            raise_on_error=raise_on_error,
         )
 
     def parity(self) -> Parity:

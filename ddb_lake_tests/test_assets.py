@@ -4,9 +4,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from ddb_lake.definitions import defs
 from ddb_lake.embedded_aws import EmbeddedAws
@@ -76,6 +78,9 @@ def test_each_materialisation_tells_what_happened(lake):
     columns = {column.name: column.description for column in delta["dagster/column_schema"].columns}
     assert columns["value"] == "attribute 'value'"
     assert delta["table_version"] == lake.pipeline.replica.version()
+    assert delta["export_arn"] == raw["export_arn"]
+    assert delta["billed_bytes"] == 10_000_000
+    assert table["export_arn"] == export["export_arn"]
 
 
 def test_adjacent_windows_share_one_export_and_are_events_of_their_own(lake):
@@ -110,19 +115,66 @@ def test_windows_in_any_order_give_the_source_table_and_a_hole_fails_the_check_u
     assert lake.parity().equal
 
 
-def test_a_window_of_a_days_export_can_be_decoded_and_applied_again_alone(lake):
+def test_a_window_inside_a_longer_export_is_served_by_that_one(lake):
     lake.bootstrap()
     lake.materialise(quarter(0, 5))
-    started = lake.started()
-    result = dg.materialize(
-        list(lake.definitions.get_repository_def().assets_defs_by_key.values()),
-        selection=[dg.AssetKey([TABLE, "decoded_items"]), dg.AssetKey([TABLE, "delta_table"])],
-        partition_key=quarter(1).key,
-        instance=lake.instance,
-    )
-    assert result.success
-    assert lake.started() == started
+    rows = lake.pipeline.replica.scan().collect().sort("id")
+    result = lake.materialise(quarter(1))
+    assert lake.started() == 2
+    assert metadata_of(result, "raw_export")["items"] == 4
+    assert lake.pipeline.replica.scan().collect().sort("id").equals(rows)
+
+
+def test_a_span_of_windows_that_were_exported_one_by_one_begins_no_export(lake):
+    lake.bootstrap()
+    for n in (0, 1, 2):
+        lake.materialise(quarter(n))
+    result = lake.materialise(quarter(0, 5))
+    assert lake.started() == 1 + 3 + 1  # the last two windows share one
+    assert metadata_of(result, "raw_export")["exports"] == 4
     assert lake.parity().equal
+
+
+def test_an_export_that_runs_is_waited_for_with_progress_in_the_log(lake):
+    lake.bootstrap()
+    lake.cloud.control.clock("offset", at=lake.cloud.control.now())
+    lake.cloud.control.settings(delay_seconds=1)
+    result = lake.materialise(quarter(0, 5))
+    said = [entry.user_message for entry in lake.instance.all_logs(result.run_id)]
+    assert any("runs since 2026-11-24T13:15" in line for line in said)
+    assert lake.parity().equal
+
+
+def test_a_completed_export_needs_no_recovery(lake):
+    lake.bootstrap()
+    pipeline = lake.pipeline
+    pipeline.start_export(pipeline.window_request(quarter(0)))
+    lake.cloud.switch_recovery(on=False)
+    assert lake.materialise(quarter(0)).success
+
+
+def test_the_assets_are_as_the_ui_shows_them(lake):
+    assets = lake.definitions.get_repository_def().assets_defs_by_key
+    shown = {key.path[-1]: (asset.group_names_by_key[key], asset.op.pool) for key, asset in assets.items()}
+    assert shown == {
+        "initial_export": ("measurement/initial_load", None),
+        "initial_items": ("measurement/initial_load", TABLE),
+        "initial_table": ("measurement/initial_load", TABLE),
+        "raw_export": ("measurement/incremental", None),
+        "decoded_items": ("measurement/incremental", TABLE),
+        "delta_table": ("measurement/incremental", TABLE),
+    }
+    for key, asset in assets.items():
+        assert asset.specs_by_key[key].kinds
+        assert asset.descriptions_by_key[key]
+    policies = {asset.backfill_policy for key, asset in assets.items() if "initial" not in key.path[-1]}
+    assert policies == {dg.BackfillPolicy.multi_run(96)}
+
+
+def test_the_shipped_instance_keeps_one_writer_a_replica():
+    instance = yaml.safe_load((Path(__file__).parents[1] / "dagster.yaml").read_text())
+    assert instance["concurrency"]["pools"] == {"default_limit": 1, "granularity": "run"}
+    assert instance["run_retries"]["retry_on_asset_or_op_failure"] is False
 
 
 def test_a_window_without_changes_is_covered(lake):

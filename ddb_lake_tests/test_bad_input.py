@@ -34,7 +34,7 @@ def lake(cloud, tmp_path) -> Iterator[LakeUnderTest]:
     with lake_at(cloud, tmp_path) as lake:
         lake.bootstrap()
         pipeline = lake.pipeline
-        pipeline.ensure_export(pipeline.window_request(quarter(0)))
+        pipeline.start_export(pipeline.window_request(quarter(0)))
         yield lake
 
 

@@ -90,6 +90,8 @@ def test_names_are_made_fit_for_dagster(write):
         ("2026-11-24T18:15:00Z", "2026-11-24T18:15:00", "tables.0.start: 2026-11-24T18:15:00: not a time with a time zone"),
         ("2026-11-24T18:15:00Z", "2026-11-24", "tables.0.start: 2026-11-24: not a time with a time zone"),
         ("2026-11-24T18:15:00Z", "soon", "tables.0.start: 'soon': not a time with a time zone"),
+        ("2026-11-24T18:15:00Z", "2026-13-24T18:15:00Z", "not YAML: ValueError: month must be in 1..12"),
+        ("2026-11-24T18:15:00Z", "0001-01-01T00:00:00+01:00", "not a time that DynamoDB could export"),
         # names and places
         ("table: orders", "table: a b", "tables.0.table: 'a b': neither a table's name"),
         ("table: orders", "table: arn:aws:s3:::orders", "tables.0.table: 'arn:aws:s3:::orders': neither a table's name"),
@@ -99,16 +101,24 @@ def test_names_are_made_fit_for_dagster(write):
         ("bucket: export-bucket", "bucket: export-bucket\n    bucket_owner: 123", "tables.0.bucket_owner: 123: not an account id"),
         ("region: eu-central-1", "region: Frankfurt", "tables.0.region: 'Frankfurt': it does not have the form"),
         ("lake: s3://lake-bucket/dynamodb", "lake: gs://lake", "lake.uri: 'gs://lake': neither a local path nor an S3 URL"),
+        ("table: orders", "table:", "tables.0.table: None: neither a table's name"),
+        ("bucket: export-bucket", "bucket:", "tables.0.bucket: None: not a bucket's name"),
+        ("lake: s3://lake-bucket/dynamodb", "lake:", "lake: None"),
+        ("lake: s3://lake-bucket/dynamodb", "lake: {uri: }", "lake.uri: None: neither a local path nor an S3 URL"),
+        ("lake: s3://lake-bucket/dynamodb", "lake: S3://Lake/x", "lake.uri: 'S3://Lake/x': neither a local path"),
+        ("lake: s3://lake-bucket/dynamodb", "lake: s3:/lake-bucket/x", "lake.uri: 's3:/lake-bucket/x': neither a local path"),
+        ("bucket: export-bucket", "bucket: export-bucket\n    alias: ..", "tables.0.alias: '..': it does not have the form"),
         # choices
         ("aws: real", "aws: localstack", "aws.mode: 'localstack': write 'embedded' or 'real'"),
         ("bucket: export-bucket", "bucket: export-bucket\n    view: NEW_IMAGES", "tables.0.view: 'NEW_IMAGES': write 'NEW_IMAGE' or 'NEW_AND_OLD_IMAGES'"),
         ("bucket: export-bucket", "bucket: export-bucket\n    strategy: magic", "tables.0.strategy: 'magic': write 'copy_on_write'"),
         ("aws: real", "aws: {mode: real, endpoint: 'http://127.0.0.1:1'}", "endpoint belongs to mode: embedded"),
+        ("aws: real", "aws: {mode: real, profile: nobody-has-this}", "the AWS configuration has no profile 'nobody-has-this'"),
         ("aws: real", "aws: {mode: embedded, profile: x}", "profile belongs to mode: real"),
         ("aws: real", "aws: {mode: embedded, endpoint: 'http://aws.example'}", "aws.endpoint: 'http://aws.example': it does not have the form"),
         # structure
         ("    bucket: export-bucket\n", "", "tables.0.bucket: it is missing; add it"),
-        ("aws: real", "awz: real", "awz: 'real': there is no such key; correct its name or remove it"),
+        ("aws: real", "awz: real", "awz: there is no such key; correct its name or remove it"),
         ("aws: real", "aws: real\naws: real", "the key aws is given twice"),
         ("aws: real", "aws: [", "not YAML"),
     ],
@@ -151,13 +161,30 @@ def test_a_secret_is_refused_and_never_shown(write, secret):
 
 
 def test_a_lake_url_with_credentials_is_refused(write):
-    with pytest.raises(ConfigError, match="neither a local path nor an S3 URL"):
+    with pytest.raises(ConfigError, match="neither a local path nor an S3 URL") as caught:
         load_settings(write(GOOD.replace("s3://lake-bucket", "s3://key:hunter2@lake-bucket")))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_endpoint_with_credentials_is_refused_and_not_shown(write):
+    aws = "aws: {mode: embedded, endpoint: 'http://key:hunter2@127.0.0.1:4566'}"
+    with pytest.raises(ConfigError, match=r"aws\.endpoint") as caught:
+        load_settings(write(GOOD.replace("aws: real", aws)))
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_told_with_the_ways_out(tmp_path):
     with pytest.raises(ConfigError, match="there is no such file; run from the folder"):
         load_settings(tmp_path / "lake.yaml")
+
+
+@pytest.mark.parametrize(
+    "line", ["password: [hunter2", "aws: {key: hunter2}", "password: hunter2\npassword: hunter2"]
+)
+def test_what_can_not_be_read_is_not_shown(write, line):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(write(GOOD.replace("aws: real", line)))
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just text\n"])

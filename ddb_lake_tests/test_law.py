@@ -1,7 +1,6 @@
 """The law of the two kinds of export: bootstrap at T0 and the windows after it are the Scan at each window's end."""
 
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,61 +76,122 @@ def write(cloud: Cloud, table: str, operation: tuple[Any, ...]) -> None:
             cloud.dynamodb.delete_item(TableName=table, Key={"id": {"S": key}})
 
 
-def pipeline_into(cloud: Cloud, table: str, start: datetime, folder: Path) -> Pipeline:
-    settings = TableSettings.model_validate({"table": table, "region": "us-east-1", "start": start, "bucket": BUCKET})
-    client = ExportClient(cloud.dynamodb, cloud.s3, settings.destination)
-    return Pipeline(settings, client, lambda name: Location(str(folder / name)))
-
-
 def bootstrap(pipeline: Pipeline) -> None:
-    pipeline.ensure_export(pipeline.bootstrap_request)
+    pipeline.start_export(pipeline.bootstrap_request)
     pipeline.stage_bootstrap()
     pipeline.commit_bootstrap()
 
 
-@settings(
-    max_examples=12,
+def no_waiting(progress: str, seconds: float) -> None:
+    """Exports complete here by the next look."""
+
+
+def bring_in(pipeline: Pipeline, window: Window) -> None:
+    """Export just this window, decode that export and apply it."""
+    sources = pipeline.wait_for_exports([pipeline.window_request(window)], no_waiting)
+    pipeline.decode_exports(window, sources)
+    pipeline.apply(window)
+
+
+class History:
+    """A new table with writes before noon and in each of some windows, and the Scan at each window's end."""
+
+    def __init__(self, cloud: Cloud, folder: Path, before: list[Any], during: list[list[Any]]) -> None:
+        self.cloud = cloud
+        self.folder = folder
+        self.table = folder.name
+        # The clock never goes back, so each history begins where the last one ended.
+        self.start = floor_quarter_hour(cloud.control.now()) + 2 * QUARTER_HOUR
+        self.scans: list[list[Any]] = []
+        cloud.control.clock("frozen", at=self.start - QUARTER_HOUR)
+        cloud.create_table(self.table)
+        for operation in before:
+            write(cloud, self.table, operation)
+        for n, operations in enumerate(during):
+            cloud.control.clock("frozen", at=self.window(n).start)
+            for operation in operations:
+                write(cloud, self.table, operation)
+            cloud.control.clock("frozen", at=self.window(n).end)
+            self.scans.append(cloud.scan(self.table))
+
+    def window(self, n: int, count: int = 1) -> Window:
+        """The window of some quarter-hours from the n-th on."""
+        return Window(self.start + n * QUARTER_HOUR, self.start + (n + count) * QUARTER_HOUR)
+
+    def bootstrapped(self, name: str) -> Pipeline:
+        """A pipeline into a lake of its own, with the bootstrap at the start."""
+        settings = TableSettings.model_validate(
+            {"table": self.table, "region": "us-east-1", "start": self.start, "bucket": BUCKET}
+        )
+        client = ExportClient(self.cloud.dynamodb, self.cloud.s3, settings.destination)
+        pipeline = Pipeline(settings, client, lambda kind: Location(str(self.folder / name / kind)))
+        bootstrap(pipeline)
+        return pipeline
+
+
+random_histories = settings(
+    max_examples=10,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(
-    before=st.lists(writes, max_size=6),
-    during=st.lists(st.lists(writes, max_size=6), min_size=WINDOWS, max_size=WINDOWS),
-    order=st.permutations(range(WINDOWS)),
-)
-def test_bootstrap_and_windows_are_the_scan_at_each_windows_end(cloud, tmp_path_factory, before, during, order):
-    folder = tmp_path_factory.mktemp("law")
-    table = folder.name
-    start = floor_quarter_hour(cloud.control.now()) + 2 * QUARTER_HOUR  # the clock never goes back
-    windows = [Window(start + n * QUARTER_HOUR, start + (n + 1) * QUARTER_HOUR) for n in range(WINDOWS)]
+operations = st.lists(writes, max_size=6)
+per_window = st.lists(operations, min_size=WINDOWS, max_size=WINDOWS)
+extents = [(n, count) for n in range(WINDOWS) for count in range(1, WINDOWS - n + 1)]
+"""Every way to begin and end an export on quarter-hours."""
 
-    cloud.control.clock("frozen", at=start - QUARTER_HOUR)
-    cloud.create_table(table)
-    for operation in before:
-        write(cloud, table, operation)
-    scans = []
-    for window, operations in zip(windows, during, strict=True):
-        cloud.control.clock("frozen", at=window.start)
-        for operation in operations:
-            write(cloud, table, operation)
-        cloud.control.clock("frozen", at=window.end)
-        scans.append(cloud.scan(table))
 
-    in_order = pipeline_into(cloud, table, start, folder / "in_order")
-    bootstrap(in_order)
-    for window, scan in zip(windows, scans, strict=True):
-        in_order.ensure_export(in_order.window_request(window))
-        in_order.decode(window)
-        in_order.apply(window)
-        parity = compare(in_order, iter(scan))
+@random_histories
+@given(before=operations, during=per_window)
+def test_bootstrap_and_windows_are_the_scan_at_each_windows_end(cloud, tmp_path_factory, before, during):
+    history = History(cloud, tmp_path_factory.mktemp("law"), before, during)
+    pipeline = history.bootstrapped("in_order")
+    for n, scan in enumerate(history.scans):
+        bring_in(pipeline, history.window(n))
+        parity = compare(pipeline, iter(scan))
         assert parity.equal, parity
+    cloud.dynamodb.delete_table(TableName=history.table)
 
-    shuffled = pipeline_into(cloud, table, start, folder / "shuffled")
-    bootstrap(shuffled)
-    for n in [*order, order[0]]:
-        shuffled.decode(windows[n])
-        shuffled.apply(windows[n])
-    parity = compare(shuffled, iter(scans[-1]))
+
+@random_histories
+@given(
+    before=operations,
+    during=per_window,
+    order=st.permutations(extents).flatmap(lambda order: st.integers(1, len(order)).map(lambda n: order[:n])),
+    rest=st.permutations(range(WINDOWS)),
+)
+def test_exports_of_any_extent_in_any_order_are_the_scan_at_the_end(
+    cloud, tmp_path_factory, before, during, order, rest
+):
+    history = History(cloud, tmp_path_factory.mktemp("extents"), before, during)
+    pipeline = history.bootstrapped("any_order")
+    for n, count in [*order, *((n, 1) for n in rest), order[0]]:
+        bring_in(pipeline, history.window(n, count))
+    parity = compare(pipeline, iter(history.scans[-1]))
     assert parity.equal, parity
-    cloud.dynamodb.delete_table(TableName=table)
+    cloud.dynamodb.delete_table(TableName=history.table)
+
+
+SHORT_LIVED = [("put", "k1", {"a": {"S": "inserted"}})], [("delete", "k1")], []
+"""Inserted in the first window and deleted in the second: an export of both holds no record of it."""
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        [(0, 2), (0, 1)],
+        [(0, 1), (0, 2)],
+        [(0, 3), (0, 1), (1, 1)],
+        [(0, 1), (0, 3)],
+        [(0, 1), (1, 2), (0, 2)],
+        [(0, 2), (0, 1), (0, 2), (0, 1)],
+    ],
+    ids=lambda order: ", ".join(f"[{n}, {n + count})" for n, count in order),
+)
+def test_an_item_that_lived_inside_one_export_and_across_another_is_gone(cloud, tmp_path_factory, order):
+    history = History(cloud, tmp_path_factory.mktemp("ghost"), [], list(SHORT_LIVED))
+    pipeline = history.bootstrapped("lake")
+    for n, count in order:
+        bring_in(pipeline, history.window(n, count))
+    assert pipeline.replica.count() == 0
+    cloud.dynamodb.delete_table(TableName=history.table)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ddb_lake.config import Settings
 from ddb_lake.definitions import build_definitions
 from ddb_lake.embedded_aws import EmbeddedAws
+from ddb_lake.handover import Handover, RunHistory
 from ddb_lake.partitions import INITIAL, range_tags
 from ddb_lake_tests.cloud import BUCKET, NOON, TABLE, Cloud
 from ddb_lake_tests.lakes import LakeUnderTest, advance_to, lake_at, quarter
@@ -141,23 +143,60 @@ def test_windows_that_a_run_is_at_work_on_are_left_to_it(bootstrapped):
     assert windows == (quarter(0), quarter(3))
 
 
+DENIED = {"failure_code": "S3AccessDenied", "failure_message": "Access Denied"}
+
+
 def test_a_failed_export_is_handed_over_once_and_then_left_to_a_person(bootstrapped):
-    denied = {"failure_code": "S3AccessDenied", "failure_message": "Access Denied"}
-    bootstrapped.cloud.control.settings(delay_seconds=0, next_export=denied)
+    bootstrapped.cloud.control.settings(delay_seconds=0, next_export=DENIED)
     first = bootstrapped.tick()
     second = bootstrapped.tick(first.cursor)
     (request,) = second.run_requests
-    bootstrapped.cloud.control.settings(next_export=denied)
-    result = bootstrapped.materialise(quarter(0, 4), raise_on_error=False)
-    assert not result.success
-    third = bootstrapped.tick(second.cursor)
-    # The same key as before: Dagster launches no second run for it.
-    assert [r.run_key for r in third.run_requests] == [request.run_key]
+    bootstrapped.cloud.control.settings(next_export=DENIED)
+    assert not bootstrapped.run(request, raise_on_error=False).success
     started = bootstrapped.started()
-    bootstrapped.tick(third.cursor)
+    third = bootstrapped.tick(second.cursor)
+    assert third.run_requests == []
+    assert "1 runs have not covered it" in third.skip_message
     assert bootstrapped.started() == started
     assert bootstrapped.materialise(quarter(0, 4)).success
     assert bootstrapped.parity().equal
+
+
+def test_failing_exports_cost_one_for_each_new_window_and_no_more(cloud, tmp_path):
+    with lake_at(cloud, tmp_path, bucket="not-there-yet") as lake:
+        cursor = None
+        for n in range(4, 8):
+            advance_to(cloud, n, 60)
+            for _ in range(3):
+                cursor = lake.tick(cursor).cursor
+                cloud.control.advance(EXPORT_SECONDS / 2)
+        assert lake.started() == 1 + 4  # the bootstrap, four windows together, and three as they closed
+
+
+def test_a_run_that_fails_after_a_completed_export_is_requested_again(bootstrapped):
+    first = bootstrapped.tick()
+    bootstrapped.cloud.control.advance(EXPORT_SECONDS + 1)
+    (request,) = bootstrapped.tick(first.cursor).run_requests
+    keys = [
+        key
+        for key in bootstrapped.cloud.object_keys()
+        if "/incremental/" in key and key.endswith("manifest-files.json")
+    ]
+    body = bootstrapped.cloud.read(BUCKET, keys[0])
+    bootstrapped.cloud.s3.delete_object(Bucket=BUCKET, Key=keys[0])
+    assert not bootstrapped.run(request, raise_on_error=False).success
+    assert "the next one is due at" in bootstrapped.tick(first.cursor).skip_message
+
+    bootstrapped.cloud.s3.put_object(Bucket=BUCKET, Key=keys[0], Body=body)
+    exports = [export for _, export in bootstrapped.pipeline.completed_exports(quarter(0, 4))]
+    handover = Handover(TABLE, quarter(0).key, request.job_name, exports, tags=range_tags(quarter(0, 4)))
+    later = RunHistory(bootstrapped.instance, datetime.now(UTC) + timedelta(minutes=2))
+    again, _ = handover.decide(later)
+    assert again is not None
+    assert again.run_key != request.run_key
+    assert bootstrapped.run(again).success
+    assert bootstrapped.parity().equal
+    assert bootstrapped.started() == 2
 
 
 def test_the_bootstrap_waits_until_its_time_can_be_restored(cloud, tmp_path):
@@ -180,6 +219,17 @@ def two_tables(cloud, lake) -> LakeUnderTest:
     return lake
 
 
+def test_a_damaged_replica_does_not_stop_the_others(two_tables, tmp_path):
+    log = tmp_path / "lake" / "nowhere" / "replica" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / "00000000000000000000.json").write_text("this is no commit")
+    two_tables.cloud.create_table("nowhere")
+    two_tables.cloud.control.backdate_table("us-east-1", "nowhere", created_at=NOON, pitr_enabled_at=NOON)
+    tick = two_tables.tick()
+    assert "nowhere: unexpected: " in tick.skip_message
+    assert two_tables.started() == 2
+
+
 def test_one_broken_table_does_not_stop_the_others(two_tables):
     tick = two_tables.tick()
     assert "nowhere: describing the table nowhere" in tick.skip_message
@@ -193,12 +243,72 @@ def test_a_tick_begins_after_the_table_that_the_last_one_ended_with(two_tables, 
     assert min(places, key=lambda name: places[name]) == first
 
 
-def test_a_gap_in_recovery_is_told_loudly_and_no_export_is_begun(bootstrapped):
+def test_a_lake_that_was_removed_is_built_again(bootstrapped):
+    bootstrapped.cloud.control.settings(delay_seconds=0)
+    first = bootstrapped.tick()
+    (request,) = bootstrapped.tick(first.cursor).run_requests
+    bootstrapped.run(request)
+    exports = [export for _, export in bootstrapped.pipeline.completed_exports(quarter(0, 4))]
+    handover = Handover(TABLE, quarter(0).key, request.job_name, exports, tags=range_tags(quarter(0, 4)))
+    again, _ = handover.decide(RunHistory(bootstrapped.instance, datetime.now(UTC) + timedelta(minutes=2)))
+    assert again is not None
+
+
+def test_a_table_that_has_fallen_behind_is_told_once(bootstrapped):
+    advance_to(bootstrapped.cloud, 12)
+    first = bootstrapped.tick()
+    (check,) = [event for event in first.asset_events if isinstance(event, dg.AssetCheckEvaluation)]
+    assert not check.passed
+    assert "behind since 2026-11-24T12:00:00Z" in (check.description or "")
+    assert not [e for e in bootstrapped.tick(first.cursor).asset_events if isinstance(e, dg.AssetCheckEvaluation)]
+
+
+def test_windows_lost_to_a_gap_in_recovery_are_told_once_and_the_others_go_on(bootstrapped):
+    cloud = bootstrapped.cloud
+    advance_to(cloud, 5, 60)
+    cloud.switch_recovery(on=False)
+    cloud.switch_recovery(on=True)
+    advance_to(cloud, 8, 60)
+    first = bootstrapped.tick()
+    (check,) = [event for event in first.asset_events if isinstance(event, dg.AssetCheckEvaluation)]
+    assert not check.passed
+    assert str(quarter(0, 6)) in (check.description or "")
+    assert "new bootstrap" in (check.description or "")
+    windows = bootstrapped.pipeline.exports.find_windows(bootstrapped.pipeline.table, quarter(0, 8))
+    assert windows == (quarter(6, 2),)
+    assert not [e for e in bootstrapped.tick(first.cursor).asset_events if isinstance(e, dg.AssetCheckEvaluation)]
+
+
+def test_recovery_that_is_off_is_told_and_no_export_is_begun(bootstrapped):
     bootstrapped.cloud.switch_recovery(on=False)
-    bootstrapped.cloud.switch_recovery(on=True)
-    tick = bootstrapped.tick()
-    assert "a new bootstrap" in tick.skip_message
+    assert "point-in-time recovery of measurement is off" in bootstrapped.tick().skip_message
     assert bootstrapped.started() == 1
+
+
+def test_an_export_wider_than_the_hole_is_used_and_none_is_begun(bootstrapped):
+    bootstrapped.cloud.control.settings(delay_seconds=0)
+    pipeline = bootstrapped.pipeline
+    pipeline.start_export(pipeline.window_request(quarter(0, 4)))
+    (request,) = bootstrapped.tick().run_requests
+    assert range_tags(quarter(0, 4)).items() <= request.tags.items()
+    assert bootstrapped.started() == 2
+
+
+def test_adjacent_exports_that_have_ended_are_one_run(bootstrapped):
+    bootstrapped.cloud.control.settings(delay_seconds=0)
+    pipeline = bootstrapped.pipeline
+    for n in range(4):
+        pipeline.start_export(pipeline.window_request(quarter(n)))
+    (request,) = bootstrapped.tick().run_requests
+    assert range_tags(quarter(0, 4)).items() <= request.tags.items()
+    assert bootstrapped.run(request).success
+    assert bootstrapped.parity().equal
+    assert bootstrapped.started() == 5
+
+
+@pytest.mark.parametrize("cursor", ["{", "[]", '{"observed": 1}'])
+def test_a_cursor_that_can_not_be_read_is_as_good_as_none(bootstrapped, cursor):
+    assert "started" in bootstrapped.tick(cursor).skip_message
 
 
 def test_the_sensor_is_off_unless_lake_yaml_switches_it_on(lake):

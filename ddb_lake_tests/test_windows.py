@@ -10,6 +10,7 @@ from ddb_lake.windows import (
     QUARTER_HOUR,
     Window,
     blocks,
+    ceil_quarter_hour,
     covers,
     floor_quarter_hour,
     format_time,
@@ -19,6 +20,7 @@ from ddb_lake.windows import (
     missing,
     parse_time,
     quarter_hours,
+    tile,
     to_us,
 )
 
@@ -107,6 +109,30 @@ def test_a_block_longer_than_the_limit_is_refused():
         blocks([Window(T0, T0 + timedelta(hours=25))])
 
 
+@pytest.mark.parametrize(
+    ("existing", "tiles"),
+    [
+        ([], [(0, 60)]),
+        ([(0, 60)], [(0, 60)]),
+        # inside, around, before and after, overlapping
+        ([(15, 30)], [(0, 15), (15, 30), (30, 60)]),
+        ([(-30, 90)], [(-30, 90)]),
+        ([(-30, 15), (45, 75)], [(-30, 15), (15, 45), (45, 75)]),
+        ([(0, 30), (15, 60)], [(0, 30), (15, 60)]),
+        # the one that reaches furthest
+        ([(0, 15), (15, 30), (0, 45)], [(0, 45), (45, 60)]),
+        ([(-60, 0), (60, 90)], [(0, 60)]),
+    ],
+)
+def test_a_span_is_tiled_by_what_exists_and_by_new_windows_for_the_rest(existing, tiles):
+    assert tile(window(0, 60), [window(*w) for w in existing]) == tuple(window(*w) for w in tiles)
+
+
+@given(windows, st.lists(windows))
+def test_tiles_leave_no_hole(span, existing):
+    assert covers(tile(span, existing), span)
+
+
 @given(st.integers(0, 4_102_444_800_000_000))
 def test_microseconds_are_exact_both_ways(us):
     assert to_us(from_us(us)) == us
@@ -125,6 +151,7 @@ def test_times_are_floored_to_the_quarter_hour(minute, floor):
     time = T0 + timedelta(minutes=minute)
     assert floor_quarter_hour(time) == T0 + timedelta(minutes=floor)
     assert is_quarter_hour(time) == (minute == floor)
+    assert ceil_quarter_hour(time) == T0 + timedelta(minutes=floor if minute == floor else floor + 15)
 
 
 @pytest.mark.parametrize(

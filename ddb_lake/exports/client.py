@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -168,9 +169,7 @@ class ExportClient:
         )
 
     def enable_recovery(self, table: SourceTable) -> None:
-        """Turn point-in-time recovery on where it is off; it keeps what is written from then on."""
-        if self.recovery(table).enabled:
-            return
+        """Turn point-in-time recovery on; it keeps what is written from then on."""
         with _translated(f"turning on the point-in-time recovery of {table.name}"):
             self._dynamodb.update_continuous_backups(
                 TableName=table.name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
@@ -262,8 +261,20 @@ class ExportClient:
         """
         prefix = f"{kind_prefix(table, ExportKind.INCREMENTAL, self._destination)}/"
         names = self._folders(prefix, start_after=compact_time(span.start - LONGEST_EXPORT))
-        windows = (window_of_label(name) for name in names)
+        windows = (window_of_label(name) for name in takewhile(lambda n: n < compact_time(span.end), names))
         return tuple(w for w in windows if w and w.start < span.end and w.end > span.start)
+
+    def current(self, request: ExportRequest) -> Export | None:
+        """Return the export that counts for a request: a completed one, else a running one, else the first failed.
+
+        The first of the failed ones, so that whoever watches sees the same until there is a better one.
+        """
+        found = self.find(request)
+        for status in (ExportStatus.COMPLETED, ExportStatus.IN_PROGRESS):
+            of_status = [export for export in found if export.status is status]
+            if of_status:
+                return of_status[-1]
+        return found[0] if found else None
 
     def ensure(self, request: ExportRequest) -> Export:
         """Return the export of this request: a completed or running one if there is one, else a new one.
@@ -274,12 +285,11 @@ class ExportClient:
         Raises:
             ExportError: As for `start`, and if too many attempts have failed.
         """
-        found = self.find(request)
-        for wanted in (ExportStatus.COMPLETED, ExportStatus.IN_PROGRESS):
-            for export in reversed(found):
-                if export.status is wanted:
-                    return export
-        for attempt in range(len(found) + 1, len(found) + 1 + _MOST_ATTEMPTS):
+        export = self.current(request)
+        if export is not None and export.status is not ExportStatus.FAILED:
+            return export
+        failed = len(self.find(request))
+        for attempt in range(failed + 1, failed + 1 + _MOST_ATTEMPTS):
             export = self.start(request, attempt)
             if export.status is ExportStatus.IN_PROGRESS:
                 return export

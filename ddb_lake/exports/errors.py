@@ -1,5 +1,6 @@
 """What can go wrong with an export, each as an exception that says what to do next."""
 
+from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ddb_lake.errors import DdbLakeError
@@ -113,7 +114,12 @@ _ERRORS: dict[str, tuple[type[ExportError], str]] = {
     "403": (AccessDenied, "grant s3:GetObject and s3:ListBucket on the export bucket to these credentials"),
     "UnrecognizedClientException": (AccessDenied, "check the credentials and the region"),
     "ExpiredTokenException": (AccessDenied, "renew the credentials"),
+    "ExpiredToken": (AccessDenied, "renew the credentials"),
     "InvalidAccessKeyId": (AccessDenied, "check the credentials"),
+    "SignatureDoesNotMatch": (AccessDenied, "check the credentials"),
+    "RequestTimeTooSkewed": (AccessDenied, "set this machine's clock right"),
+    "PermanentRedirect": (RequestRefused, "the bucket is in another region: correct the table's region or bucket"),
+    "NoSuchBucket": (RequestRefused, "create the bucket, or correct the table's bucket in lake.yaml"),
     "ExportNotFoundException": (
         ExportNotFound,
         "check the ARN; exports older than 90 days are known by their manifests only",
@@ -126,6 +132,14 @@ _ERRORS: dict[str, tuple[type[ExportError], str]] = {
         "the table is too new; try again in some seconds",
     ),
 }
+
+_NO_CREDENTIALS = (
+    exceptions.NoCredentialsError,
+    exceptions.PartialCredentialsError,
+    exceptions.CredentialRetrievalError,
+    exceptions.ProfileNotFound,
+    exceptions.SSOError,
+)
 
 FAILURE_REMEDIES = {
     "S3NoSuchBucket": "create the bucket, or correct the table's bucket in lake.yaml, and materialise again",
@@ -143,6 +157,10 @@ def translate(error: ClientError | BotoCoreError, doing: str) -> ExportError:
         error: What boto3 raised.
         doing: What was being done, with the table and window, such as `starting the export of …`.
     """
+    if isinstance(error, _NO_CREDENTIALS):
+        return AccessDenied(
+            f"{doing}: {error}. What to do: give credentials by the standard AWS variables or a profile."
+        )
     if not isinstance(error, ClientError):
         return ServiceUnavailable(f"{doing}: {error}. Check the network, the endpoint and the credentials.")
     code = error.response.get("Error", {}).get("Code", "")

@@ -1,7 +1,7 @@
-"""The change log: every decoded change of a source table, in a Delta table of quarter-hour partitions."""
+"""The change log: every decoded change of a source table, in a Delta table of quarter-hours and exports."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import obstore
@@ -13,6 +13,8 @@ from ddb_lake.replica import table as delta
 from ddb_lake.replica.columns import (
     CHANGE_METADATA,
     DELETED,
+    EXPORT,
+    PARTITION_METADATA,
     WINDOW,
     WRITE_TIME,
     Column,
@@ -22,10 +24,11 @@ from ddb_lake.replica.columns import (
     fields,
     metadata_columns,
 )
-from ddb_lake.replica.coverage import Account, commit_properties, encode_windows, require_account
+from ddb_lake.replica.coverage import Account, commit_properties, require_account
 from ddb_lake.replica.data_files import FILE_BYTES, FILE_ROWS, DataFile, partition_folder, write_file
 from ddb_lake.replica.errors import InvalidFrame, NotDecoded
 from ddb_lake.replica.location import Location
+from ddb_lake.replica.spans import Spans, encode_spans, export_name, export_window
 from ddb_lake.windows import (
     KEY_FORMAT,
     QUARTER_HOUR,
@@ -34,23 +37,24 @@ from ddb_lake.windows import (
     format_time,
     from_us,
     missing,
-    quarter_hours,
-    to_us,
 )
 
 QUARTER_HOUR_US = QUARTER_HOUR // timedelta(microseconds=1)
+
+NAMED_EXPORTS = 200
+"""How many exports a predicate names one by one; of more, the rows are sorted out afterwards."""
 
 REMEDY = "give each source table a change log of its own, in another folder"
 
 
 @dataclass(frozen=True)
 class ChangeLogCommit:
-    """What the replacement of a window did.
+    """What the replacement of an export did.
 
     Args:
         version: The Delta version that holds it.
-        window: What was replaced.
-        changes: How many changes the window has now.
+        window: The export's.
+        changes: How many changes the export has now.
         deletes: How many of them are deletes.
         partitions: How many quarter-hours have changes.
         files: How many files were written.
@@ -86,7 +90,9 @@ class ChangeLogSnapshot:
         return () if self.table is None else attribute_columns(self.table.schema())
 
     def read(self, window: Window) -> pl.DataFrame:
-        """Return the changes written in `window`: the metadata columns but `_window`, then the attributes'.
+        """Return the changes written in `window`: the metadata columns but the partitions', then the attributes'.
+
+        Where exports overlap, each one's changes are told.
 
         Raises:
             NotDecoded: If the log doesn't cover the window.
@@ -98,12 +104,39 @@ class ChangeLogSnapshot:
                 f"{self.location} has no changes of {told} of the window {window}: decode its export first"
             )
         names = [*CHANGE_METADATA, *(column.name for column in self.columns)]
-        return delta.read(self.table, names, _written_in(window))
+        time = delta.quote(WRITE_TIME)
+        within = f"{time} >= {window.start_us} AND {time} < {window.end_us}"
+        return delta.read(self.table, names, f"{_quarter_hours_of(window)} AND {within}")
 
-    def deletes(self, window: Window, names: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Yield the named columns of the deletes written in `window`, whether covered or not, in blocks."""
-        if self.table is not None:
-            yield from delta.scan(self.table, names, f"{_written_in(window)} AND {delta.quote(DELETED)}")
+    def read_exports(self, spans: Collection[Window], names: Sequence[str]) -> pl.DataFrame:
+        """Return `_export` and the named columns of all changes of some exports."""
+        found = list(self._scan(spans, names, ""))
+        if self.table is None:
+            return pl.concat(found)
+        schema = pl.Schema(self.table.schema())
+        return pl.concat([pl.DataFrame(schema={name: schema[name] for name in (EXPORT, *names)}), *found])
+
+    def read_deletes(self, spans: Collection[Window], names: Sequence[str], since_us: int) -> Iterator[pl.DataFrame]:
+        """Yield `_export` and the named columns of some exports' deletes written at a time or later, in blocks."""
+        yield from self._scan(
+            spans, names, f" AND {delta.quote(DELETED)} AND {delta.quote(WRITE_TIME)} >= {since_us}"
+        )
+
+    def _scan(self, spans: Collection[Window], names: Sequence[str], predicate: str) -> Iterator[pl.DataFrame]:
+        """Yield the rows of some exports.
+
+        The predicate names the quarter-hours, so that others' files stay closed, and the exports while they
+        are few enough for SQL.
+        """
+        if self.table is None or not spans:
+            return
+        hull = Window(min(each.start for each in spans), max(each.end for each in spans))
+        exports = [export_name(each) for each in spans]
+        if len(exports) <= NAMED_EXPORTS:
+            listed = ", ".join(f"'{name}'" for name in exports)
+            predicate = f" AND {delta.quote(EXPORT)} IN ({listed}){predicate}"
+        for block in delta.scan(self.table, [EXPORT, *names], _quarter_hours_of(hull) + predicate):
+            yield block.filter(pl.col(EXPORT).is_in(exports))
 
 
 class ChangeLog:
@@ -135,11 +168,15 @@ class ChangeLog:
         return self.snapshot().columns
 
     def coverage(self) -> tuple[Window, ...]:
-        """Return what was decoded, as disjoint windows in order."""
+        """Return the time of which exports were decoded, as disjoint windows in order."""
         return self.snapshot().account.coverage
 
+    def spans(self) -> tuple[Window, ...]:
+        """Return the windows of the decoded exports, in order; they may overlap."""
+        return self.snapshot().account.spans.all()
+
     def read(self, window: Window) -> pl.DataFrame:
-        """Return the changes written in `window`, in no order.
+        """Return the changes written in `window`, in no order; where exports overlap, each one's.
 
         Raises:
             NotDecoded: If the log doesn't cover the window.
@@ -168,22 +205,22 @@ class ChangeLog:
                 snapshot.account, {"did": "add columns", "columns": [column.name for column in new]}
             )
             if snapshot.table is None:
-                reserved = fields(metadata_columns({WINDOW: pl.String(), **CHANGE_METADATA}))
-                delta.create_table(self.location, [*reserved, *made], [WINDOW], [], properties)
+                reserved = fields(metadata_columns({**PARTITION_METADATA, **CHANGE_METADATA}))
+                delta.create_table(self.location, [*reserved, *made], list(PARTITION_METADATA), [], properties)
             elif made:
                 delta.add_columns(self.location, snapshot.table, made, properties)
 
         delta.repeat_on_conflict(self.location, attempt)
 
     def replace(self, window: Window, frames: Iterable[pl.DataFrame]) -> ChangeLogCommit:
-        """Replace all changes written in `window` by those of the frames, in one commit.
+        """Replace all changes of the export of `window` by those of the frames, in one commit.
 
         The frames are written to files as they come (about 256 MB of rows are held in memory), and become
-        visible at once. Where the window begins or ends within a quarter-hour, that quarter-hour's changes
-        outside of the window stay.
+        visible at once. The changes of exports of other windows stay, even where they overlap: what an export
+        leaves out says as much as what it shows, so each is kept apart and as a whole.
 
         Args:
-            window: One or many adjacent quarter-hours, or whatever else an export covered.
+            window: Exactly the export's, `exportFromTime` to `exportToTime`.
             frames: `_key_hash`, `_write_time_us`, `_tie_break`, `_deleted` and attribute columns of the log.
 
         Raises:
@@ -203,20 +240,18 @@ class ChangeLog:
         except BaseException:
             spool.discard()
             raise
-        keys = [quarter.key for quarter in quarter_hours(window)]
 
         def attempt() -> ChangeLogCommit:
             snapshot = self.snapshot()
             assert snapshot.table is not None
             added(snapshot.columns, columns, str(self.location))
-            kept = _edges(store, snapshot, window)
-            files = [*spool.files, *kept]
             properties = commit_properties(
-                snapshot.account.covering(window),
-                {"did": "replace", "windows": encode_windows([window]), "changes": spool.changes},
+                snapshot.account.covering([window]),
+                {"did": "replace", "exports": encode_spans(Spans().adding([window])), "changes": spool.changes},
             )
+            files = [each.add_action() for each in spool.files]
             version = delta.replace_partitions(
-                self.location, snapshot.table, (WINDOW, keys), [each.add_action() for each in files], properties
+                self.location, snapshot.table, (EXPORT, export_name(window)), files, properties
             )
             return ChangeLogCommit(
                 version=version,
@@ -224,18 +259,29 @@ class ChangeLog:
                 changes=spool.changes,
                 deletes=spool.deletes,
                 partitions=len({each.partition[WINDOW] for each in spool.files}),
-                files=len(files),
-                size=sum(each.size for each in files),
+                files=len(spool.files),
+                size=sum(each.size for each in spool.files),
             )
 
         return delta.repeat_on_conflict(self.location, attempt)
 
     def _account(self, table: DeltaTable) -> Account:
-        return require_account(self.location, table, self.table_id, REMEDY)
+        """Return what the log holds.
+
+        After the log's cleanup the rows still name their exports, and of the rest of the gapless stretch it
+        is known that exports without any change cover it: each hole counts as one such export. Forgotten is
+        only where an export without any change overlapped one with changes; decode it again to have it tell.
+        """
+        account = require_account(self.location, table, self.table_id, REMEDY)
+        if not account.unknown:
+            return account
+        named = account.spans.adding(map(export_window, delta.partition_values(table, EXPORT)))
+        empty = [hole for stretch in account.unknown for hole in missing(stretch, named.union())]
+        return replace(account, spans=named.adding(empty), unknown=())
 
 
 class _Spool:
-    """Changes of a window on their way into files of quarter-hours."""
+    """Changes of an export on their way into files of quarter-hours."""
 
     def __init__(self, store: LocalStore | S3Store, window: Window, columns: Sequence[Column], where: str) -> None:
         self.files: list[DataFile] = []
@@ -290,38 +336,18 @@ class _Spool:
         quarter = (pl.col(WRITE_TIME) // QUARTER_HOUR_US * QUARTER_HOUR_US).alias(WINDOW)
         for (start_us,), part in frame.group_by(quarter):
             key = from_us(int(str(start_us))).strftime(KEY_FORMAT)
-            self.files.append(_write_partition(self._store, key, part.sort(WRITE_TIME)))
+            self.files.append(self._write_partition(key, part.sort(WRITE_TIME)))
+
+    def _write_partition(self, key: str, changes: pl.DataFrame) -> DataFile:
+        partition = {WINDOW: key, EXPORT: export_name(self._window)}
+        return write_file(self._store, partition_folder(partition), "changes", changes, partition)
 
 
-def _write_partition(store: LocalStore | S3Store, key: str, changes: pl.DataFrame) -> DataFile:
-    partition = {WINDOW: key}
-    return write_file(store, partition_folder(partition), "changes", changes, partition)
-
-
-def _edges(store: LocalStore | S3Store, snapshot: ChangeLogSnapshot, window: Window) -> list[DataFile]:
-    """Write anew what the quarter-hours at the window's edges hold outside of the window."""
-    written: list[DataFile] = []
-    first, last = floor_quarter_hour(window.start), floor_quarter_hour(window.end)
-    outside: list[Window] = []
-    if first < window.start:
-        outside.append(Window(first, window.start))
-    if last < window.end:
-        outside.append(Window(window.end, last + QUARTER_HOUR))
-    assert snapshot.table is not None
-    names = [*CHANGE_METADATA, *(column.name for column in snapshot.columns)]
-    for edge in outside:
-        changes = delta.read(snapshot.table, names, _written_in(edge))
-        if changes.height:
-            written.append(_write_partition(store, floor_quarter_hour(edge.start).strftime(KEY_FORMAT), changes))
-    return written
-
-
-def _written_in(window: Window) -> str:
-    """Return the SQL predicate for a window: the partitions first, so that others' files stay closed."""
-    name, time = delta.quote(WINDOW), delta.quote(WRITE_TIME)
+def _quarter_hours_of(window: Window) -> str:
+    """Return the SQL predicate for the partitions of a window's quarter-hours."""
+    name = delta.quote(WINDOW)
     first, last = (_key(window.start), _key(from_us(window.end_us - 1)))
-    within = f"{name} = '{first}'" if first == last else f"{name} >= '{first}' AND {name} <= '{last}'"
-    return f"{within} AND {time} >= {to_us(window.start)} AND {time} < {window.end_us}"
+    return f"{name} = '{first}'" if first == last else f"{name} >= '{first}' AND {name} <= '{last}'"
 
 
 def _key(time: datetime) -> str:

@@ -13,14 +13,18 @@ WRITE_TIME = "_write_time_us"
 TIE_BREAK = "_tie_break"
 DELETED = "_deleted"
 WINDOW = "_window"
+EXPORT = "_export"
 
 ROW_METADATA: dict[str, pl.DataType] = {KEY_HASH: pl.Int64(), WRITE_TIME: pl.Int64(), TIE_BREAK: pl.Int64()}
 """What every row of a replica carries besides its attributes."""
 
 CHANGE_METADATA: dict[str, pl.DataType] = {**ROW_METADATA, DELETED: pl.Boolean()}
-"""What every change carries besides its attributes; `_window` is added when it is written."""
+"""What every change carries besides its attributes; `_window` and `_export` are added when it is written."""
 
-RESERVED = frozenset({*CHANGE_METADATA, WINDOW})
+PARTITION_METADATA: dict[str, pl.DataType] = {WINDOW: pl.String(), EXPORT: pl.String()}
+"""The change log's partition columns: the quarter-hour of the write time, and the window of the export."""
+
+RESERVED = frozenset({*CHANGE_METADATA, *PARTITION_METADATA})
 
 KEY = "ddb_lake.key"
 """Field metadata of the columns that hold the source table's primary key: HASH or RANGE."""

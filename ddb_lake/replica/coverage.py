@@ -1,4 +1,4 @@
-"""What a table's own commits say of it: its source table, its bootstrap and the windows that it covers.
+"""What a table's own commits say of it: its source table, its bootstrap and the exports that it holds.
 
 Each commit carries the whole account as JSON in `userMetadata`, so the newest one of ours suffices. App
 transactions (`txn`, Delta protocol: "Transaction Identifiers") carry the start and the end of the gapless
@@ -8,7 +8,7 @@ identifiers, two concurrent writers always conflict.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from ddb_lake import windows
 from ddb_lake.replica.errors import UnclearRestore, WrongSourceTable
 from ddb_lake.replica.location import Location
+from ddb_lake.replica.spans import Spans, decode_spans, encode_spans
 from ddb_lake.windows import Window, format_time, from_us, parse_time, to_us
 
 USER_METADATA = "userMetadata"
@@ -52,25 +53,33 @@ class Account:
 
     Args:
         table_id: The source table's TableId.
-        coverage: Disjoint windows in order.
+        spans: The windows of the exports that were taken in.
         bootstrap: What a replica builds upon; None for a change log.
+        unknown: Covered time of whose exports the log's cleanup has left no trace, as disjoint windows in order.
     """
 
     table_id: str
-    coverage: tuple[Window, ...] = ()
+    spans: Spans = field(default_factory=Spans)
     bootstrap: Bootstrap | None = None
+    unknown: tuple[Window, ...] = ()
 
-    def covering(self, window: Window) -> "Account":
-        """Return the account once a window is added to the coverage."""
-        return replace(self, coverage=windows.merge((*self.coverage, window)))
+    @property
+    def coverage(self) -> tuple[Window, ...]:
+        """The time that is covered, as disjoint windows in order."""
+        return windows.merge((*self.spans.union(), *self.unknown))
+
+    def covering(self, spans: Iterable[Window]) -> "Account":
+        """Return the account once some exports are added."""
+        return replace(self, spans=self.spans.adding(spans))
 
     @property
     def gapless(self) -> tuple[datetime, datetime] | None:
         """The stretch without holes from the bootstrap on, or from the first window without a bootstrap."""
+        coverage = self.coverage
         if self.bootstrap is None:
-            return (self.coverage[0].start, self.coverage[0].end) if self.coverage else None
+            return (coverage[0].start, coverage[0].end) if coverage else None
         start = self.bootstrap.time
-        first = self.coverage[0] if self.coverage else None
+        first = coverage[0] if coverage else None
         return (start, first.end if first is not None and first.start <= start < first.end else start)
 
 
@@ -125,7 +134,8 @@ def encode(account: Account) -> dict[str, Any]:
         "bootstrap": None
         if bootstrap is None
         else {"export_id": bootstrap.export_id, "time": format_time(bootstrap.time)},
-        "coverage": encode_windows(account.coverage),
+        "exports": encode_spans(account.spans),
+        "unknown": encode_windows(account.unknown),
     }
 
 
@@ -139,8 +149,9 @@ def decode(told: Mapping[str, Any]) -> Account:
     bootstrap = told["bootstrap"]
     return Account(
         table_id=told["table_id"],
-        coverage=tuple(Window(parse_time(start), parse_time(end)) for start, end in told["coverage"]),
+        spans=decode_spans(told["exports"]),
         bootstrap=None if bootstrap is None else Bootstrap(bootstrap["export_id"], parse_time(bootstrap["time"])),
+        unknown=tuple(Window(parse_time(start), parse_time(end)) for start, end in told["unknown"]),
     )
 
 
@@ -195,7 +206,8 @@ def require_account(location: Location, table: DeltaTable, table_id: str, remedy
     """Return what a table of the source table `table_id` holds.
 
     Where the log's cleanup has left no commit of ours, the coverage is the gapless stretch of the app
-    transactions: perhaps less than the truth, which is safe because applying a window again is harmless.
+    transactions: perhaps less than the truth, which is safe because applying a window again is harmless. Of
+    which exports it consists is `unknown` then.
 
     Args:
         location: Where the table is.
@@ -249,6 +261,6 @@ def _account_of_transactions(table: DeltaTable, table_id: str) -> Account | None
         return None
     return Account(
         table_id,
-        coverage=(Window(from_us(start), from_us(end)),) if start < end else (),
         bootstrap=None if bootstrap is None else Bootstrap(None, from_us(bootstrap)),
+        unknown=(Window(from_us(start), from_us(end)),) if start < end else (),
     )

@@ -1,11 +1,17 @@
-"""Which change of a key wins: the order of changes, as frames and as SQL conditions of MERGE."""
+"""Which change of a key wins: the order of changes, and what exports say by what they leave out.
 
-from collections.abc import Iterable, Sequence
+An incremental export of `[a, b)` shows net effects: it has a record of every key that was written in it and
+existed at `b`, or existed at `a`. So of a key without record in it, every item written in `[a, b)` was gone by
+`b`, although no export need show the delete.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
 from ddb_lake.replica.columns import DELETED, KEY_HASH, TIE_BREAK, WRITE_TIME
 from ddb_lake.replica.table import quote
+from ddb_lake.windows import Window
 
 ORDER = (WRITE_TIME, DELETED, TIE_BREAK)
 """The greater wins: the later; at the same time a delete; between updates the greater tie-break."""
@@ -14,6 +20,52 @@ ORDER = (WRITE_TIME, DELETED, TIE_BREAK)
 def last_changes(changes: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """Return each key's last change. Keys are equal where all of their columns are, null equal to null."""
     return changes.sort(ORDER).unique(subset=list(keys), keep="last", maintain_order=True)
+
+
+def without_contradicted(
+    changes: pl.DataFrame, records: Mapping[Window, pl.DataFrame], keys: Sequence[str]
+) -> pl.DataFrame:
+    """Return the changes without those updates that were gone by the end of an export: it has no record of them.
+
+    Args:
+        changes: Of any exports.
+        records: The keys of all records of each export that may contradict.
+        keys: The key's columns.
+    """
+    for export, recorded in records.items():
+        doubtful = _written_in(export) & ~pl.col(DELETED)
+        held = changes.filter(doubtful).join(recorded, on=list(keys), how="semi", nulls_equal=True)
+        changes = pl.concat([changes.filter(~doubtful), held])
+    return changes
+
+
+def implied_deletes(rows: pl.DataFrame, records: Mapping[Window, pl.DataFrame], keys: Sequence[str]) -> pl.DataFrame:
+    """Return deletes of those rows that were gone by the end of an export: it has no record of them.
+
+    Args:
+        rows: Rows of the replica: `KEY_HASH`, `WRITE_TIME` and the keys' columns.
+        records: The keys of all records of each export that may contradict.
+        keys: The key's columns.
+
+    Returns:
+        The rows' key columns with the reserved ones. The write time is the last instant of the export: when the
+        item was deleted exactly is unknown, but whatever was written later was written to a new item.
+    """
+    found = [
+        rows.filter(_written_in(export))
+        .join(recorded, on=list(keys), how="anti", nulls_equal=True)
+        .with_columns(
+            pl.lit(export.end_us - 1, pl.Int64()).alias(WRITE_TIME),
+            pl.lit(0, pl.Int64()).alias(TIE_BREAK),
+            pl.lit(True).alias(DELETED),
+        )
+        for export, recorded in records.items()
+    ]
+    return pl.concat(found)
+
+
+def _written_in(export: Window) -> pl.Expr:
+    return pl.col(WRITE_TIME).is_between(export.start_us, export.end_us, closed="left")
 
 
 def without_deleted_later(
@@ -35,7 +87,7 @@ def without_deleted_later(
         beaten.append(met.filter(pl.col("_deleted_us") >= pl.col(WRITE_TIME)).select(keys))
     if not beaten:
         return changes
-    # A delete of the window itself never is among the updates, so all changes of a beaten key go.
+    # One change a key: what is beaten is the update that was asked about.
     return changes.join(pl.concat(beaten).unique(), on=list(keys), how="anti", nulls_equal=True)
 
 

@@ -13,8 +13,8 @@ from ddb_lake.replica import table as delta
 from ddb_lake.replica.bootstrap import StagedBootstrap, StagedShard
 from ddb_lake.replica.change_log import ChangeLog, ChangeLogSnapshot
 from ddb_lake.replica.columns import (
-    KEY_HASH,
-    WRITE_TIME,
+    CHANGE_METADATA,
+    EXPORT,
     Column,
     added,
     attribute_columns,
@@ -25,15 +25,16 @@ from ddb_lake.replica.coverage import (
     Account,
     Bootstrap,
     commit_properties,
-    encode_windows,
     read_account,
     require_account,
 )
-from ddb_lake.replica.errors import NotBootstrapped, OutdatedBootstrap, WrongSourceTable
-from ddb_lake.replica.last_writer import last_changes, without_deleted_later
+from ddb_lake.replica.errors import NotBootstrapped, NotDecoded, OutdatedBootstrap, WrongSourceTable
+from ddb_lake.replica.last_writer import last_changes, without_contradicted, without_deleted_later
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.merge import merge_changes
-from ddb_lake.windows import Window, format_time
+from ddb_lake.replica.plan import Plan
+from ddb_lake.replica.spans import Spans, encode_spans
+from ddb_lake.windows import Window, format_time, missing
 
 REMEDY = "commit a bootstrap of the new source table, which replaces all rows, or choose another folder"
 
@@ -68,20 +69,23 @@ class ReplicaCommit:
 
     Args:
         version: The Delta version that covers the window.
-        window: What was applied, as asked for.
+        window: What was asked for.
+        spans: The windows of the exports that were applied, in order, each as a whole.
         rows_before: The replica's rows before.
         rows_after: The replica's rows after.
         inserted: New keys.
         updated: Keys whose row was replaced.
-        deleted: Keys that are gone.
-        ignored: Changes without effect: beaten by later ones, or deletes of keys that were not there.
-        changes: How many changes the change log has of the window (from the bootstrap's time on).
+        deleted: Keys that are gone, those included of which an export tells it only by having no record.
+        ignored: Changes without effect: beaten by later ones, contradicted by an export that knows no such
+            item, or deletes of keys that were not there.
+        changes: How many changes the exports have, each one's counted.
         path: `merge` if rows changed, `coverage_only` if the commit only says that the window is covered,
             `before_bootstrap` if the window is in the full export, so that there was nothing to commit.
     """
 
     version: int
     window: Window
+    spans: tuple[Window, ...]
     rows_before: int
     rows_after: int
     inserted: int
@@ -117,6 +121,14 @@ class Replica:
         """Return what was applied since the bootstrap, as disjoint windows in order; () without a table."""
         table = delta.open_table(self.location)
         return () if table is None else self._account(table).coverage
+
+    def spans(self) -> tuple[Window, ...]:
+        """Return the windows of the exports that were applied since the bootstrap, in order; () without a table.
+
+        After the log's cleanup of all our commits they are not known for the time that `coverage` tells then.
+        """
+        table = delta.open_table(self.location)
+        return () if table is None else self._account(table).spans.all()
 
     def bootstrap_time(self) -> datetime | None:
         """Return the time of the full export that the replica builds upon, or None without one."""
@@ -250,7 +262,7 @@ class Replica:
                         f"{format_time(staged.bootstrap_time)}. To go back, give the replica another folder"
                     )
             properties = commit_properties(
-                Account(self.table_id, (), Bootstrap(export_id, staged.bootstrap_time)),
+                Account(self.table_id, bootstrap=Bootstrap(export_id, staged.bootstrap_time)),
                 {"did": "bootstrap", "rows": staged.rows},
                 retired_table_id=None if account is None else account.table_id,
             )
@@ -288,16 +300,21 @@ class Replica:
     # The windows
 
     def apply(self, window: Window) -> ReplicaCommit:
-        """Bring the changes written in `window` into the table and record it as covered, in one commit.
+        """Apply the decoded exports that touch `window`, each as a whole, and record them, in one commit.
 
-        Windows may come in any order, overlapped and repeatedly: a change counts only if it is newer than
-        what the table and the applied deletes know of its key. Where the covered windows have no gap and each was
-        applied as decoded, the table is the source table at the last one's end. The window's changes are
-        held in memory.
+        Exports may come in any order, overlapped, split differently and repeatedly: a change counts only if it
+        is newer than what the table and the applied deletes know of its key, and only if no applied export
+        tells, by having no record of the key, that the item was gone. Where the covered windows have no gap and
+        each was applied as decoded, the table is the source table at the last one's end. The exports' changes
+        are held in memory.
+
+        An export that begins before the bootstrap's time and ends after it is never applied: of an item of the
+        full export that it has no record of, it can't tell whether it was untouched or created before that time
+        and deleted after it.
 
         Raises:
             NotBootstrapped: If no full export was committed yet.
-            NotDecoded: If the change log doesn't cover the window.
+            NotDecoded: If the change log's exports don't cover the window from the bootstrap's time on.
             SchemaConflict: If the change log and the replica give one column two types or meanings.
             WrongSourceTable: If the table or the change log holds another source table.
             TooManyConflicts: If others win every try; the table is as it was.
@@ -313,37 +330,95 @@ class Replica:
             raise self._not_bootstrapped()
         rows_before = delta.count_rows(table)
         if window.end <= account.bootstrap.time:
-            return ReplicaCommit(table.version(), window, rows_before, rows_before, 0, 0, 0, 0, 0, "before_bootstrap")
+            return ReplicaCommit(
+                table.version(), window, (), rows_before, rows_before, 0, 0, 0, 0, 0, "before_bootstrap"
+            )
         since = Window(max(window.start, account.bootstrap.time), window.end)
         log = self.change_log.snapshot()
-        changes = log.read(since)
+        batch = self._exports_to_apply(log, since, account.bootstrap.time)
+        self._require_later_changes(log, account, batch)
         keys = key_names(log.columns, str(self.change_log.location))
-        winners = last_changes(changes, keys)
-        winners = without_deleted_later(winners, self._later_deletes(account, log, since, keys), keys)
-
+        names = [*CHANGE_METADATA, *(column.name for column in log.columns)]
+        changes = log.read_exports(batch, names)
         table = self._take_columns(table, account, log)
+
+        plan = Plan(account, log, batch, changes, keys)
+        winners = last_changes(without_contradicted(changes, plan.records_against_changes(), keys), keys)
+        winners = without_deleted_later(winners, plan.later_deletes(), keys)
+        winners = last_changes(pl.concat([winners, *plan.implied_deletes(table)], how="diagonal"), keys)
+        implied = winners[EXPORT].null_count()
+
         properties = commit_properties(
-            account.covering(since),
-            {"did": "apply", "windows": encode_windows([since]), "changes": changes.height},
+            account.covering(batch),
+            {"did": "apply", "exports": encode_spans(Spans().adding(batch)), "changes": changes.height},
         )
-        merged = merge_changes(self.location, table, winners, keys, properties)
+        merged = merge_changes(self.location, table, winners.drop(EXPORT), keys, properties)
         if merged is None:
             version = delta.commit_nothing(self.location, table, properties)
+            ignored = changes.height
             return ReplicaCommit(
-                version, window, rows_before, rows_before, 0, 0, 0, changes.height, changes.height, "coverage_only"
+                version, window, batch, rows_before, rows_before, 0, 0, 0, ignored, changes.height, "coverage_only"
             )
         return ReplicaCommit(
             version=merged.version,
             window=window,
+            spans=batch,
             rows_before=rows_before,
             rows_after=merged.rows,
             inserted=merged.inserted,
             updated=merged.updated,
             deleted=merged.deleted,
-            ignored=changes.height - merged.inserted - merged.updated - merged.deleted,
+            ignored=changes.height - (merged.inserted + merged.updated + merged.deleted - implied),
             changes=changes.height,
             path="merge",
         )
+
+    def _exports_to_apply(
+        self, log: ChangeLogSnapshot, window: Window, bootstrap_time: datetime
+    ) -> tuple[Window, ...]:
+        """Return the log's exports that touch the window, once they are shown to cover it.
+
+        Raises:
+            NotDecoded: If they don't.
+        """
+        touching = log.account.spans.touching(window)
+        batch = tuple(each for each in touching if each.start >= bootstrap_time)
+        holes = missing(window, batch)
+        if holes:
+            told = ", ".join(str(hole) for hole in holes)
+            unfit = ", ".join(str(each) for each in touching if each.start < bootstrap_time)
+            raise NotDecoded(
+                f"{log.location} has no changes of {told} of the window {window}: "
+                + (
+                    f"the export of {unfit} begins before the full export of {format_time(bootstrap_time)}, so it "
+                    "can't tell what became of that one's items; decode an export that begins with it or later"
+                    if unfit
+                    else "decode its export first"
+                )
+            )
+        return batch
+
+    def _require_later_changes(self, log: ChangeLogSnapshot, account: Account, batch: tuple[Window, ...]) -> None:
+        """Check that the log still tells what the replica contains from the batch's time on.
+
+        Only the log knows of the deletes that may beat the batch's changes.
+
+        Raises:
+            NotDecoded: If it does not: parts of the log have been removed.
+        """
+        later = [
+            Window(max(each.start, batch[0].start), each.end)
+            for each in account.coverage
+            if each.end > batch[0].start
+        ]
+        lost = [hole for each in later for hole in missing(each, log.account.coverage)]
+        if lost:
+            told = ", ".join(str(hole) for hole in lost)
+            raise NotDecoded(
+                f"{log.location} no longer has the changes of {told}, which {self.location} contains: a delete among "
+                "them may beat a change that is to be applied now. Decode their exports again first, or replace the "
+                "replica by a later bootstrap"
+            )
 
     def _take_columns(self, table: DeltaTable, account: Account, log: ChangeLogSnapshot) -> DeltaTable:
         """Add the change log's columns that the replica lacks; return the snapshot with them."""
@@ -352,20 +427,6 @@ class Replica:
             return table
         properties = commit_properties(account, {"did": "add columns", "columns": [column.name for column in new]})
         return delta.add_columns(self.location, table, fields(new), properties)
-
-    def _later_deletes(
-        self, account: Account, log: ChangeLogSnapshot, window: Window, keys: list[str]
-    ) -> Iterator[pl.DataFrame]:
-        """Yield the deletes after `window` that the replica contains already.
-
-        In the usual order of windows there are none, and nothing is read. A delete that was decoded but not
-        applied yet must not count: it will beat the row itself when its turn comes, and until then the
-        replica is the state at the end of what it covers.
-        """
-        for covered in account.coverage:
-            if covered.end > window.end:
-                later = Window(max(covered.start, window.end), covered.end)
-                yield from log.deletes(later, [KEY_HASH, WRITE_TIME, *keys])
 
     def _account(self, table: DeltaTable) -> Account:
         return require_account(self.location, table, self.table_id, REMEDY)

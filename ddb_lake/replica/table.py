@@ -141,11 +141,11 @@ def replace_files(
 def replace_partitions(
     location: Location,
     table: DeltaTable,
-    partition: tuple[str, Sequence[str]],
+    partition: tuple[str, str],
     files: Sequence[AddAction],
     properties: CommitProperties,
 ) -> int:
-    """Replace the named partitions (column, values) by the files; return the new version.
+    """Replace all partitions with a value of a partition column by the files; return the new version.
 
     The partitions' old files are left to delta-rs to find: a RemoveAction needs the path once decoded,
     while `get_add_actions` tells it encoded, and removing an unknown path is accepted silently.
@@ -154,14 +154,14 @@ def replace_partitions(
         Conflict: If somebody else has committed since the snapshot was loaded.
     """
     version = table.version()
-    column, values = partition
+    column, value = partition
     with committing(location, version):
         table.create_write_transaction(
             list(files),
             mode="overwrite",
             schema=table.schema(),
-            partition_by=[column],
-            partition_filters=[(column, "in", list(values))],
+            partition_by=table.metadata().partition_columns,
+            partition_filters=[(column, "=", value)],
             commit_properties=properties,
         )
     return version + 1
@@ -200,6 +200,12 @@ def count_rows(table: DeltaTable) -> int:
     if counts.null_count() == 0 and "deletionVectors" not in (table.protocol().reader_features or ()):
         return int(counts.sum())
     return sum(block.height for block in scan(table, [table.schema().fields[0].name]))
+
+
+def partition_values(table: DeltaTable, column: str) -> set[str]:
+    """Return the values of a partition column that the snapshot's files have."""
+    actions = pl.DataFrame(table.get_add_actions(flatten=True))
+    return set(actions[f"partition.{column}"]) if actions.height else set()
 
 
 def quote(name: str) -> str:

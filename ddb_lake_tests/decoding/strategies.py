@@ -12,7 +12,7 @@ TEXT = st.one_of(
 )
 
 RECORD_WORDS = ["S", "N", "M", "Item", "Keys", "NewImage", "OldImage", "Metadata"]
-RESERVED_WORDS = ["_deleted", "_window", "_KEY_HASH", "_change_type", "__delta_rs_path"]
+RESERVED_WORDS = ["_deleted", "_window", "_export", "_KEY_HASH", "_change_type", "__delta_rs_path"]
 COMPANION_LIKE = ["a__string", "a__null", "a__INT64", "A__decimal", "pk__string", "__string", "a__"]
 CASE_PAIRS = ["a", "A", "PK", "ß", "ss", "ſ", "s"]
 SYNTAX = ["a.b", "a b", 'a"b', "`a`", "a\nb", "a\0b", "🦄", "x" * 300, "%41", "a%2Eb"]

@@ -32,6 +32,7 @@ NAMES = [
     ("a%2Eb", "a%252Eb"),
     # what belongs to metadata
     ("_deleted", "%5Fdeleted"),
+    ("_export", "%5Fexport"),
     ("_KEY_HASH", "%5FKEY_HASH"),
     ("_commit_version", "%5Fcommit_version"),
     ("__delta_rs_path", "%5F_delta_rs_path"),

@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
+from deltalake import CommitProperties, DeltaTable
 
 from ddb_lake.replica import ChangeLog, Column, Location, Replica
 from ddb_lake.windows import Window, to_us
@@ -153,24 +154,67 @@ def lake(folder: Path, table_id: str = TABLE_ID) -> Lake:
     return Lake(log, Replica(Location(str(folder / "replica")), table_id, log))
 
 
-def exported(history: Iterable[Change], span: Window) -> list[Change]:
-    """What an incremental export shows of a window: each key's last change in it."""
+def writes(history: Iterable[Change], items: dict[Key, str] | None = None) -> list[Change]:
+    """The history in order, without deletes of keys that are not there: DynamoDB writes nothing then."""
+    alive = set(items or {})
+    written: list[Change] = []
+    for change in sorted(history, key=lambda each: each.order):
+        if change.value is not None:
+            alive.add(change.key)
+        elif change.key in alive:
+            alive.remove(change.key)
+        else:
+            continue
+        written.append(change)
+    return written
+
+
+def exported(history: Iterable[Change], span: Window, items: dict[Key, str] | None = None) -> list[Change]:
+    """What an incremental export shows of a window: net effects.
+
+    It has each key's last change, unless the key was neither there before nor after. `items` were there before
+    the history began.
+    """
+    before = set(items or {})
     last: dict[Key, Change] = {}
-    for change in history:
-        if span.start_us <= change.time_us < span.end_us:
-            known = last.get(change.key)
-            if known is None or change.order > known.order:
-                last[change.key] = change
-    return list(last.values())
+    for change in writes(history, items):
+        if change.time_us < span.start_us:
+            (before.discard if change.value is None else before.add)(change.key)
+        elif change.time_us < span.end_us:
+            last[change.key] = change
+    return [change for key, change in last.items() if key in before or change.value is not None]
 
 
 def state(items: dict[Key, str], history: Iterable[Change], until: datetime) -> dict[Key, str]:
     """The model: what the source table holds just before a time, by the changes from T on."""
     held = dict(items)
-    span = Window(T, until) if until > T else None
-    for change in exported(history, span) if span else []:
-        if change.value is None:
-            held.pop(change.key, None)
-        else:
-            held[change.key] = change.value
+    for change in sorted(history, key=lambda each: each.order):
+        if us(0) <= change.time_us < to_us(until):
+            if change.value is None:
+                held.pop(change.key, None)
+            else:
+                held[change.key] = change.value
     return held
+
+
+def foreign_commit(location: Location) -> None:
+    """What another tool might commit: it says nothing of coverage."""
+    table = DeltaTable(location.uri)
+    table.create_write_transaction(
+        [],
+        mode="append",
+        schema=table.schema(),
+        commit_properties=CommitProperties(custom_metadata={"userMetadata": "nightly maintenance"}),
+    )
+
+
+def forget_commits(location: Location) -> None:
+    """A checkpoint, and the cleanup of everything before it, with somebody else's commit on top."""
+    table = DeltaTable(location.uri)
+    table.alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
+    foreign_commit(location)
+    table = DeltaTable(location.uri)
+    table.create_checkpoint()
+    table.cleanup_metadata()
+    kept = sorted((Path(location.uri) / "_delta_log").glob("*.json"))
+    assert [int(path.stem) for path in kept] == [table.version()], "only the foreign commit is left"

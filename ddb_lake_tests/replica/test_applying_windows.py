@@ -1,5 +1,6 @@
 """One window at a time: which change wins, what a commit tells, and what is refused."""
 
+import shutil
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from ddb_lake.replica.errors import NotBootstrapped, NotDecoded
 from ddb_lake.windows import Window
-from ddb_lake_tests.replica.histories import Change, Key, delete, lake, minute, put, us, window
+from ddb_lake_tests.replica.histories import Change, Key, delete, exported, lake, minute, put, us, window
 
 
 @dataclass(frozen=True)
@@ -157,14 +158,28 @@ def test_a_window_that_the_full_export_holds_needs_no_commit_and_no_changes(tmp_
     assert tables.replica.coverage() == ()
 
 
-def test_of_a_window_that_straddles_the_full_export_only_what_follows_counts(tmp_path: Path):
+def test_of_a_window_that_begins_before_the_full_export_only_what_follows_counts(tmp_path: Path):
     tables = lake(tmp_path)
     tables.bootstrap({Key("a"): "in the export"})
-    tables.decode(window(-15, 15), [put("gone", -10, "deleted before T"), delete("a", -5), put("new", 5, "1")])
+    tables.decode(window(-15, 0), [put("gone", -10, "deleted before T"), delete("a", -5)])
+    tables.decode(window(0, 15), [put("new", 5, "1")])
     done = tables.replica.apply(window(-15, 15))
-    assert done.changes == 1
+    assert (done.changes, done.spans) == (1, (window(0, 15),))
     assert tables.items() == {Key("a"): "in the export", Key("new"): "1"}
     assert tables.replica.coverage() == (window(0, 15),)
+
+
+def test_an_export_that_straddles_the_full_export_is_refused_until_one_that_follows_it_is_decoded(tmp_path: Path):
+    # Created before T and deleted after it: the straddling export has no record of the key.
+    history = [put("short-lived", -5, "1"), delete("short-lived", 5)]
+    tables = lake(tmp_path)
+    tables.bootstrap({Key("short-lived"): "1", Key("untouched"): "0"})
+    tables.decode(window(-15, 15), exported(history, window(-15, 15)))
+    with pytest.raises(NotDecoded, match=r"17:45:00Z.*begins before the full export of 2026-11-24T18:00:00Z"):
+        tables.replica.apply(window(0, 15))
+    tables.decode(window(0, 15), exported(history, window(0, 15)))
+    assert tables.replica.apply(window(0, 15)).spans == (window(0, 15),)
+    assert tables.items() == {Key("untouched"): "0"}
 
 
 def test_a_window_that_was_not_decoded_is_refused_with_its_holes(tmp_path: Path):
@@ -198,6 +213,21 @@ def test_a_crash_between_decoding_and_applying_leaves_the_window_to_be_applied(t
     assert after.log.coverage() == (EARLY,)
     after.replica.apply(EARLY)
     assert after.items() == {Key("a"): "1"}
+
+
+def test_a_late_window_is_refused_when_the_log_of_later_ones_has_been_removed(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.bootstrap({})
+    tables.decode(window(15, 30), [delete("k", 20)])
+    tables.replica.apply(window(15, 30))
+    shutil.rmtree(tables.log.location.uri)
+    tables.decode(window(0, 15), [put("k", 5, "1")])
+    with pytest.raises(NotDecoded, match="no longer has the changes of"):
+        tables.replica.apply(window(0, 15))
+    assert tables.items() == {}
+    tables.decode(window(15, 30), [delete("k", 20)])
+    tables.replica.apply(window(0, 15))
+    assert tables.items() == {}
 
 
 def test_a_delete_that_is_decoded_but_not_applied_yet_does_not_reach_ahead(tmp_path: Path):

@@ -59,11 +59,12 @@ def test_a_window_holds_what_was_written_in_it(tmp_path: Path, span: Window, see
     assert "".join(key for key, _ in values(tables.log, span)) == seen
 
 
-def test_changes_lie_in_the_partition_of_their_quarter_hour(tmp_path: Path):
+def test_changes_lie_in_the_partition_of_their_quarter_hour_and_export(tmp_path: Path):
     tables = lake(tmp_path)
     tables.decode(window(0, 60), HOUR)
-    rows = pl.read_delta(tables.log.location.uri).select("_window", "id").sort("id").rows()
-    assert rows == [
+    rows = pl.read_delta(tables.log.location.uri).select("_window", "_export", "id").sort("id").rows()
+    assert {export for _, export, _ in rows} == {"2026-11-24T18:00:00Z/2026-11-24T19:00:00Z"}
+    assert [(quarter, key) for quarter, _, key in rows] == [
         ("2026-11-24-18:00", "a"),
         ("2026-11-24-18:00", "b"),
         ("2026-11-24-18:15", "c"),
@@ -75,34 +76,35 @@ def test_changes_lie_in_the_partition_of_their_quarter_hour(tmp_path: Path):
 @pytest.mark.parametrize(
     ("span", "changes", "left"),
     [
-        (window(15, 30), [put("new", 16, "5")], ["a", "b", "e", "new"]),
-        (window(15, 30), [], ["a", "b", "e"]),
-        (window(0, 60), [], []),
-        (window(30, 45), [put("new", 31, "5")], ["a", "b", "c", "d", "e", "new"]),
-        # off the quarter-hours: what shares a partition with the window stays
-        (window(10, 20), [], ["a", "d", "e"]),
-        (window(5, 25), [put("new", 6, "5"), put("newer", 24, "6")], ["a", "d", "e", "new", "newer"]),
+        (window(0, 60), [], ["x"]),
+        (window(0, 60), [put("new", 16, "5")], ["new", "x"]),
+        (window(0, 60), HOUR, ["a", "b", "c", "d", "e", "x"]),
+        (window(16, 17), [], ["a", "b", "c", "d", "e"]),
         (window(16, 17), [put("new", 16, "5")], ["a", "b", "c", "d", "e", "new"]),
-        (window(0.5, 2), [], ["b", "c", "d", "e"]),
+        (window(15, 30), [], ["a", "b", "c", "d", "e", "x"]),
+        (window(5, 25), [put("new", 6, "5"), put("newer", 24, "6")], ["a", "b", "c", "d", "e", "new", "newer", "x"]),
     ],
     ids=str,
 )
-def test_a_replacement_replaces_exactly_its_window(
+def test_a_replacement_replaces_exactly_the_export_of_its_window(
     tmp_path: Path, span: Window, changes: list[Change], left: list[str]
 ):
     tables = lake(tmp_path)
     tables.decode(window(0, 60), HOUR)
+    tables.decode(window(16, 17), [put("x", 16.5, "6")])
     version = DeltaTable(tables.log.location.uri).version()
     done = tables.log.replace(span, [change_frame(changes)])
     assert [key for key, _ in values(tables.log, window(0, 60))] == left
     assert done.version == version + 1 == DeltaTable(tables.log.location.uri).version()
     assert done.changes == len(changes)
     assert tables.log.coverage() == (window(0, 60),)
+    assert tables.log.spans() == tuple(sorted({window(0, 60), window(16, 17), span}))
 
 
-def test_a_replacement_leaves_other_partitions_files_alone(tmp_path: Path):
+def test_a_replacement_leaves_other_exports_files_alone(tmp_path: Path):
     tables = lake(tmp_path)
     tables.decode(window(0, 60), HOUR)
+    tables.decode(window(15, 30), HOUR[2:4])
     before = set(DeltaTable(tables.log.location.uri).file_uris())
     tables.log.replace(window(15, 30), [])
     after = set(DeltaTable(tables.log.location.uri).file_uris())
@@ -223,7 +225,7 @@ def test_windows_with_fractions_of_seconds_keep_their_bounds(tmp_path: Path):
 def test_a_log_reads_only_the_partitions_of_the_window(tmp_path: Path):
     tables = lake(tmp_path)
     tables.decode(window(0, 60), HOUR)
-    for file in tmp_path.rglob("_window=2026-11-24-18%3A15/*.parquet"):
+    for file in tmp_path.rglob("_window=2026-11-24-18%3A15/*/*.parquet"):
         file.unlink()
     assert [key for key, _ in values(tables.log, window(0, 15))] == ["a", "b"]
     with pytest.raises(Exception, match=r"18%3A15"):

@@ -86,6 +86,7 @@ def test_a_bootstrap_that_comes_first_is_built_upon(tmp_path: Path):
     tables = lake(tmp_path)
     tables.bootstrap({Key("a"): "0"})
     tables.decode(window(0, 15), [put("a", 1, "1")])
+    tables.decode(window(5, 15), [])
     tables.stage({Key("a"): "5"}, "02-export", minute(5))
     interrupted(tables, lambda: tables.replica.commit_bootstrap("02-export")).apply(window(0, 15))
     assert tables.items() == {Key("a"): "5"}
@@ -138,11 +139,12 @@ def test_a_decoder_that_comes_second_commits_the_files_it_has_written(tmp_path: 
         nonlocal passes
         passes += 1
         yield change_frame([put("a", 16, "1")])
-        tables.decode(window(0, 20), [put("b", 1, "1"), put("gone", 17, "1")])
+        tables.decode(window(0, 20), [put("b", 1, "1"), put("other", 17, "1")])
 
     tables.log.replace(window(15, 30), frames())
     assert passes == 1, "an export is read once"
-    assert sorted(tables.log.read(window(0, 30))["id"]) == ["a", "b"]
+    assert sorted(tables.log.read(window(0, 30))["id"]) == ["a", "b", "other"]
+    assert tables.log.spans() == (window(0, 20), window(15, 30))
     assert tables.log.coverage() == (window(0, 30),)
 
 
