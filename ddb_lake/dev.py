@@ -279,7 +279,7 @@ def _greet(settings: Settings, port: int) -> None:
   The bootstrap and the closed windows materialise by themselves within two minutes, new ones as they close.
   To query the lake:
 
-    .venv/bin/python -c "import polars as pl; print(pl.scan_delta('{replica}').sort('time').tail().collect())"
+    .venv/bin/python -c "import polars as pl; print(pl.scan_delta('{replica}').select('id', 'time', 'value').sort('time').tail().collect())"
 
   What the services say: .dev/aws.log, .dev/dagster.log. Ctrl-C stops everything.
 """

@@ -20,6 +20,7 @@ from ddb_lake.exports import Export, ExportRequest, ExportStatus, FullExport, In
 from ddb_lake.exports.errors import WindowNotClosed
 from ddb_lake.handover import Handover, RunHistory
 from ddb_lake.jobs import incremental_job_name, initial_load_job_name
+from ddb_lake.orphans import fail_orphans
 from ddb_lake.partitions import INITIAL, RANGE_END_TAG, RANGE_START_TAG, range_tags
 from ddb_lake.pipeline import Pipeline
 from ddb_lake.resources import DynamoDBExports, Lake, open_pipeline
@@ -143,6 +144,7 @@ def build_export_sensor(
     def export_sensor(context: dg.SensorEvaluationContext, exports: DynamoDBExports, lake: Lake) -> dg.SensorResult:
         memory = Memory.recall(context.cursor)
         tick = Tick(memory, RunHistory(context.instance, utc_now()), time.monotonic() + _BUDGET_SECONDS)
+        tick.notes += [f"run {run_id} has lost its process" for run_id in fail_orphans(context.instance)]
         busy = _busy_windows(context.instance, tables)
         for table in _round_robin(tables, memory.last):
             if tick.out_of_time:
