@@ -270,6 +270,8 @@ def _require_free(port: int, remedy: str) -> None:
 
 def _greet(settings: Settings, port: int) -> None:
     replica = f"{os.path.relpath(settings.lake.uri)}/{TABLE}/replica"
+    frame = f"pl.scan_delta('{replica}').select('id', 'time', 'value').sort('time').tail().collect()"
+    query = f'.venv/bin/python -c "import polars as pl; print({frame})"'
     _say(
         f"""
   The Dagster UI    http://127.0.0.1:{port}   (asset graph: http://127.0.0.1:{port}/asset-groups)
@@ -279,7 +281,7 @@ def _greet(settings: Settings, port: int) -> None:
   The bootstrap and the closed windows materialise by themselves within two minutes, new ones as they close.
   To query the lake:
 
-    .venv/bin/python -c "import polars as pl; print(pl.scan_delta('{replica}').select('id', 'time', 'value').sort('time').tail().collect())"
+    {query}
 
   What the services say: .dev/aws.log, .dev/dagster.log. Ctrl-C stops everything.
 """

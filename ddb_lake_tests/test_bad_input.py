@@ -39,12 +39,12 @@ def lake(cloud, tmp_path) -> Iterator[LakeUnderTest]:
 
 
 class Objects:
-    """The objects of the window's export, to be damaged and restored."""
+    """The objects of one kind of export, to be damaged and restored."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, kind: str = "incremental") -> None:
         self.s3 = cloud.s3
         self.read = lambda key: cloud.read(BUCKET, key)
-        self.before = {k: v for k, v in cloud.objects().items() if "/incremental/" in k}
+        self.before = {k: v for k, v in cloud.objects().items() if f"/{kind}/" in k}
 
     def key(self, end: str) -> str:
         (key,) = [key for key in self.before if key.endswith(end)]
@@ -120,10 +120,10 @@ CASES: dict[str, tuple[Callable[[Objects], None], str, tuple[str, ...]]] = {
         lambda o: o.replace(".gz", b"?" + o.before[o.key(".gz")][1:]), "decoded_items", (".json.gz", "its MD5 is", "read 3 times")
     ),
     "truncated gzip": (
-        lambda o: o.rewrite(o.before[o.key(".gz")][:-12]), "decoded_items", (".json.gz",)
+        lambda o: o.rewrite(o.before[o.key(".gz")][:-12]), "decoded_items", (".json.gz", "gzip")
     ),
     "corrupt gzip": (
-        lambda o: o.rewrite(b"this is no gzip"), "decoded_items", (".json.gz",)
+        lambda o: o.rewrite(b"this is no gzip"), "decoded_items", (".json.gz", "gzip")
     ),
     "no JSON": (
         lambda o: o.rewrite(o.with_line(2, b"{oops")), "decoded_items", (".json.gz", "line 2", "JSON")
@@ -135,7 +135,7 @@ CASES: dict[str, tuple[Callable[[Objects], None], str, tuple[str, ...]]] = {
         lambda o: o.rewrite(o.with_line(1, b'{"Item":{"id":{"S":"x"}}}')), "decoded_items", (".json.gz", "line 1", "full")
     ),
     "a line too few": (
-        lambda o: o.rewrite(gzip.compress(b"".join(o.lines()[:2]))), "decoded_items", (".json.gz", "2", "3")
+        lambda o: o.rewrite(gzip.compress(b"".join(o.lines()[:2]))), "decoded_items", ("the file has 2 lines but its manifest says 3",)
     ),
 }  # fmt: skip
 
@@ -161,3 +161,57 @@ def test_damage_is_told_and_nothing_is_committed_until_it_is_mended(cloud, lake,
     assert lake.materialise(quarter(0)).success
     assert lake.parity().equal
     assert lake.started() == before[-1]
+
+
+def an_incremental_export(objects: Objects) -> None:
+    window = {"exportFromTime": "2026-11-24T12:00:00.000Z", "exportToTime": "2026-11-24T12:15:00.000Z"}
+    kind = {"exportType": "INCREMENTAL_EXPORT", "outputView": "NEW_IMAGE"}
+    objects.edit("manifest-summary.json", **window, **kind)
+
+
+FULL_CASES: dict[str, tuple[Callable[[Objects], None], str, tuple[str, ...]]] = {
+    "no manifest": (
+        lambda o: o.delete("manifest-summary.json"), "initial_export", ("manifest-summary.json is not there",)
+    ),
+    "a file that is not there": (
+        lambda o: o.delete(".gz"), "initial_export", (".json.gz is not there",)
+    ),
+    "an incremental export": (
+        an_incremental_export, "initial_export", ("is an incremental export, where a full one was expected",)
+    ),
+    "flipped bytes": (
+        lambda o: o.replace(".gz", b"?" + o.before[o.key(".gz")][1:]), "initial_items", ("its MD5 is",)
+    ),
+    "corrupt gzip": (
+        lambda o: o.rewrite(b"this is no gzip"), "initial_items", (".json.gz", "gzip")
+    ),
+    "a change of an incremental export": (
+        lambda o: o.rewrite(o.with_line(1, BAD_TAG)), "initial_items", (".json.gz", "line 1", "incremental")
+    ),
+    "a line too many": (
+        lambda o: o.rewrite(gzip.compress(b"".join(o.lines() * 2))), "initial_items", ("the file has 2 lines but its manifest says 1",)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "step", "told"), FULL_CASES.values(), ids=FULL_CASES.keys())
+def test_a_damaged_bootstrap_is_told_and_no_table_is_made_until_it_is_mended(cloud, tmp_path, damage, step, told):
+    with lake_at(cloud, tmp_path) as lake:
+        pipeline = lake.pipeline
+        pipeline.start_export(pipeline.bootstrap_request)
+        objects = Objects(cloud, "full")
+        damage(objects)
+        result = lake.bootstrap(raise_on_error=False)
+        (event,) = result.get_step_failure_events()
+        assert event.step_key == f"{TABLE}__{step}"
+        assert event.step_failure_data.user_failure_data
+        text = event.step_failure_data.user_failure_data.description or ""
+        for part in told:
+            assert part in text
+        assert pipeline.replica.version() is None
+
+        objects.restore()
+        started = lake.started()
+        assert lake.bootstrap().success
+        assert pipeline.replica.count() == 1
+        assert lake.started() == started

@@ -94,6 +94,13 @@ def test_dev_follows_the_table_by_itself_and_a_second_start_goes_on(project):
     again.interrupt()
 
 
+def test_the_demo_ends_with_equal_tables(project):
+    command = [sys.executable, "-m", "ddb_lake.demo"]
+    demo = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    assert "Equal, item by item." in demo.stdout, demo.stderr[-2000:]
+    assert demo.returncode == 0
+
+
 class Api:
     """Dagster's GraphQL API, which the UI speaks."""
 
