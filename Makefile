@@ -3,8 +3,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ENVIRONMENT := .venv/complete
+AUTHOR_ENVIRONMENT := .venv-author/complete
 
-.PHONY: dev demo test test-ui lint format lock clean
+.PHONY: dev demo test test-aws-conformance test-ui test-author-client bench-embedded-aws lint format lock clean
 .DELETE_ON_ERROR:
 
 dev: $(ENVIRONMENT) ## the embedded AWS, a demo table and the Dagster UI
@@ -16,8 +17,17 @@ demo: $(ENVIRONMENT) ## the same path without UI and without end: a day of windo
 test: $(ENVIRONMENT) ## every test but the slow ones
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
+test-aws-conformance: $(ENVIRONMENT) ## ENDPOINT=http://… checks any endpoint, without it its own
+	@$(BIN)/python -m ddb_lake_tests.conformance $(if $(ENDPOINT),--endpoint $(ENDPOINT)) $(OPTIONS)
+
 test-ui: $(ENVIRONMENT) ## the slow tests: Dagster's daemon and API
 	@$(BIN)/python -m pytest -m slow
+
+test-author-client: $(ENVIRONMENT) $(AUTHOR_ENVIRONMENT) ## another client of exports, unmodified, on the embedded AWS
+	@$(BIN)/python -m pytest ddb_lake_tests/author_client/checks.py
+
+bench-embedded-aws: $(ENVIRONMENT) ## the embedded AWS beside a plain moto server; JSON=FILE also writes the rows
+	@$(BIN)/python benchmarks/embedded_aws.py $(if $(JSON),--json $(JSON))
 
 lint: $(ENVIRONMENT) ## ruff and pyright
 	@$(BIN)/ruff check .
@@ -28,14 +38,17 @@ format: $(ENVIRONMENT)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-lock: ## resolve setup.cfg into requirements.lock anew
+lock: ## resolve setup.cfg and requirements-author.in into their locks anew
 	@$(PYTHON) -m venv build/lock
 	@build/lock/bin/pip install --quiet uv
 	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
 		--no-emit-index-url --custom-compile-command "make lock" setup.cfg --output-file requirements.lock
+	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make lock" requirements-author.in \
+		--output-file requirements-author.lock
 
 clean:
-	@rm -rf .venv .dagster .dev .demo build *.egg-info
+	@rm -rf .venv .venv-author .dagster .dev .demo build *.egg-info
 
 $(ENVIRONMENT): requirements.lock setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ddb_lake needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another by make PYTHON=python3.12 …")'
@@ -43,4 +56,10 @@ $(ENVIRONMENT): requirements.lock setup.cfg
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(AUTHOR_ENVIRONMENT): requirements-author.lock
+	@echo "Setting up .venv-author …"
+	@$(PYTHON) -m venv --clear .venv-author
+	@.venv-author/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-author.lock
 	@touch $@

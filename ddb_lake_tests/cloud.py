@@ -19,7 +19,10 @@ REGION = "us-east-1"
 BUCKET = "lake"
 TABLE = "measurement"
 
-_SESSION = boto3.Session(region_name=REGION, aws_access_key_id="key", aws_secret_access_key="secret")
+ADMIN_KEY = "admin"
+"""The access key of the tests' own clients, which no policy binds; the lake's clients have another."""
+
+_SESSION = boto3.Session(region_name=REGION, aws_access_key_id=ADMIN_KEY, aws_secret_access_key="secret")
 
 
 class Cloud:
@@ -99,6 +102,15 @@ class Cloud:
     def describe(self, export: Any) -> Any:
         """Describe an export."""
         return self.dynamodb.describe_export(ExportArn=export["ExportArn"])["ExportDescription"]
+
+    def count_exports(self) -> int:
+        """Return how many exports were ever begun."""
+        count, token = 0, {}
+        while token is not None:
+            page: Any = self.dynamodb.list_exports(**token)
+            count += len(page["ExportSummaries"])
+            token = {"NextToken": page["NextToken"]} if "NextToken" in page else None
+        return count
 
     def items(self, arn: str, at: datetime) -> list[Any]:
         """Return the items of a full export at a time."""

@@ -1,4 +1,7 @@
-"""A lake under test: a source table on the embedded AWS, the Dagster definitions, and an instance to run them."""
+"""A lake under test: a source table on the embedded AWS, the Dagster definitions, and an instance to run them.
+
+The embedded AWS refuses the lake's own clients whatever the shipped IAM policy does not allow them.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +13,7 @@ import dagster as dg
 
 from ddb_lake.config import Settings
 from ddb_lake.definitions import build_definitions
+from ddb_lake.iam import render_policy
 from ddb_lake.jobs import incremental_job_name, initial_load_job_name
 from ddb_lake.parity import Parity, compare
 from ddb_lake.partitions import INITIAL, range_tags
@@ -48,6 +52,7 @@ class LakeUnderTest:
                 ],
             }
         )
+        cloud.control.set_policy(render_policy(self.settings))
         self.table = self.settings.tables[0]
         self.exports = DynamoDBExports.of(self.settings.aws)
         self.lake = Lake.of(self.settings.lake, self.settings.aws)
@@ -103,7 +108,7 @@ class LakeUnderTest:
 
     def started(self) -> int:
         """How many exports were ever begun."""
-        return len(list(self.pipeline.exports.list_exports(self.pipeline.table)))
+        return self.cloud.count_exports()
 
 
 def advance_to(cloud: Cloud, quarters: int, seconds: int = 0) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from ddb_lake.definitions import defs
 from ddb_lake.embedded_aws import EmbeddedAws
+from ddb_lake.iam import render_policy
 from ddb_lake.windows import Window
 from ddb_lake_tests.cloud import BUCKET, NOON, TABLE, Cloud
 from ddb_lake_tests.lakes import LakeUnderTest, advance_to, lake_at, metadata_of, quarter
@@ -297,4 +298,11 @@ def test_the_lake_can_live_on_s3(served_apart, tmp_path):
         lake.materialise(quarter(0, 2))
         assert lake.parity().equal
         assert lake.pipeline.replica.coverage() == (quarter(0, 2),)
-    assert not (tmp_path / "lake").exists()
+        assert not (tmp_path / "lake").exists()
+        # The policy allows nothing that is not needed; only after a failed commit something is deleted.
+        allowed = {action for each in render_policy(lake.settings)["Statement"] for action in listed(each["Action"])}
+        assert {action for action, _ in cloud.control.used_permissions()} >= allowed - {"s3:DeleteObject"}
+
+
+def listed(actions: str | list[str]) -> list[str]:
+    return [actions] if isinstance(actions, str) else actions

@@ -11,6 +11,7 @@ from ddb_lake.config import Settings
 from ddb_lake.definitions import build_definitions
 from ddb_lake.embedded_aws import EmbeddedAws
 from ddb_lake.handover import Handover, RunHistory
+from ddb_lake.iam import render_policy
 from ddb_lake.partitions import INITIAL, range_tags
 from ddb_lake_tests.cloud import BUCKET, NOON, TABLE, Cloud
 from ddb_lake_tests.lakes import LakeUnderTest, advance_to, lake_at, quarter
@@ -215,6 +216,7 @@ def two_tables(cloud, lake) -> LakeUnderTest:
     broken = {"table": "nowhere", "region": "us-east-1", "start": NOON, "bucket": BUCKET}
     settings["tables"] = [broken, *settings["tables"]]
     lake.settings = Settings.model_validate(settings)
+    cloud.control.set_policy(render_policy(lake.settings))
     lake.definitions = build_definitions(lake.settings, clock=cloud.control.now)
     return lake
 

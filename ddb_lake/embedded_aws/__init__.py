@@ -4,9 +4,10 @@ It is moto's server behind a layer that journals every write and answers the exp
 tests and demonstrations; nothing else of ddb_lake imports it.
 """
 
+from ddb_lake.embedded_aws.access import AccessRules
 from ddb_lake.embedded_aws.clock import ClockMode
 from ddb_lake.embedded_aws.control import Control
 from ddb_lake.embedded_aws.errors import ControlError, EmbeddedAwsError, JournalError
 from ddb_lake.embedded_aws.server import EmbeddedAws
 
-__all__ = ["ClockMode", "Control", "ControlError", "EmbeddedAws", "EmbeddedAwsError", "JournalError"]
+__all__ = ["AccessRules", "ClockMode", "Control", "ControlError", "EmbeddedAws", "EmbeddedAwsError", "JournalError"]

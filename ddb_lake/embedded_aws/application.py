@@ -7,39 +7,47 @@ import re
 import sqlite3
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs
+from typing import Any, Literal
 
 import orjson
 
-from ddb_lake.embedded_aws.buckets import Buckets
+from ddb_lake.embedded_aws.access import Access, AccessRules
+from ddb_lake.embedded_aws.calls import Call, read_call
 from ddb_lake.embedded_aws.clock import Clock
 from ddb_lake.embedded_aws.control_interface import PREFIX, ControlInterface
 from ddb_lake.embedded_aws.dynamodb import DynamoDB
 from ddb_lake.embedded_aws.errors import AwsError
+from ddb_lake.embedded_aws.expiry import Expiry
 from ddb_lake.embedded_aws.export_jobs import ExportJobs
+from ddb_lake.embedded_aws.export_worker import ExportWorker
 from ddb_lake.embedded_aws.export_writer import ExportWriter
+from ddb_lake.embedded_aws.faults import Faults, serve_with
 from ddb_lake.embedded_aws.history import History
 from ddb_lake.embedded_aws.journal import Journal
+from ddb_lake.embedded_aws.lazy_items import LazyItems
 from ddb_lake.embedded_aws.moto_backend import MotoBackend
-from ddb_lake.embedded_aws.restart import restore, resume_clock
+from ddb_lake.embedded_aws.object_restore import restore_objects
+from ddb_lake.embedded_aws.object_store import ObjectStore
+from ddb_lake.embedded_aws.restart import restore_tables, resume_clock
+from ddb_lake.embedded_aws.s3 import S3
 from ddb_lake.embedded_aws.settings import Settings
 from ddb_lake.embedded_aws.tables import Tables
-from ddb_lake.embedded_aws.wire import Answer, dynamodb_error, s3_error
+from ddb_lake.embedded_aws.wire import Answer, dynamodb_error, query_error, s3_error
 from ddb_lake.embedded_aws.writes import Writes
 
 logger = logging.getLogger(__name__)
 
+Reach = Literal["loopback", "any"]
+"""Which Host headers are served: names of this machine alone, or any."""
+
 _SERVICES = {"s3", "sts", "iam"}
 """What goes to moto as it is; DynamoDB has its own way, and nothing else is served."""
 
-_HEADER_SCOPE = re.compile(r"Credential=[^/]+/[^/]+/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 _HOP_BY_HOP = {"connection", "transfer-encoding"}
-_OTHER_PATHS = ("/moto-api", "/latest/")
-"""Where moto listens to commands of its own, and plays a machine's metadata."""
+_OTHER_PATHS = ("/moto-api", "/latest/", "/v20180820/", "/favicon.ico")
+"""Where moto listens to commands of its own, and plays a machine's metadata and S3's account settings."""
 
 _PORT = re.compile(r":\d+$")
 
@@ -54,41 +62,65 @@ class Application:
         journal: The journal's file, or None to keep it in memory.
         clock: The time.
         settings: Delay and files of exports.
+        rules: Who may do what, or None where everybody may do everything.
+        reach: Which Host headers are served.
 
     Raises:
         JournalError: If the journal can't be used.
     """
 
-    def __init__(self, journal: Path | None, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self, journal: Path | None, clock: Clock, settings: Settings, rules: AccessRules | None, reach: Reach
+    ) -> None:
         # One lock around {stamp, forward, journal}: moto has none of its own for DynamoDB.
         self._lock = threading.RLock()
         self._broken: str | None = None
         self._clock = clock
+        self._reach: Reach = reach
         self._journal = Journal(journal)
+        self._store: ObjectStore | None = None
         try:
+            if journal is not None:
+                self._store = ObjectStore(journal.with_name(f"{journal.name}.objects"))
             resume_clock(clock, self._journal)
             self._moto = MotoBackend()
             self._moto.reset()
             account = self._moto.account_id()
             tables = Tables(self._journal, account)
-            writer = ExportWriter(self._moto, self._journal, tables)
+            self._s3 = S3(self._moto, self._store)
+            writer = ExportWriter(self._s3, self._journal, tables)
             self._exports = ExportJobs(self._journal, writer, tables, clock, settings, account)
-            restore(self._moto, self._journal, tables, self._exports)
+            restore_tables(self._moto, self._journal, tables)
+            lazy = LazyItems(self._moto, self._journal, tables)
+            if self._store is not None:
+                restore_objects(self._s3, self._store)
             self._journal.put_clock(orjson.dumps(clock.state()))
         except BaseException:
-            self._journal.close()
+            self._close_files()
             raise
-        writes = Writes(self._moto, self._journal, tables, clock)
-        self._dynamodb = DynamoDB(self._moto, self._journal, tables, clock, writes, self._exports)
-        self._buckets = Buckets(self._journal, self._lock)
-        history = History(self._moto, self._journal, clock)
-        self._control = ControlInterface(self._journal, tables, clock, settings, self._exports, history)
+        self._expiry = Expiry(self._moto, self._journal, tables, clock, settings)
+        writes = Writes(self._moto, self._journal, tables, clock, settings, self._expiry)
+        self._dynamodb = DynamoDB(self._moto, self._journal, tables, clock, writes, self._exports, self._expiry, lazy)
+        self._worker = ExportWorker(self._exports, writer, self._lock)
+        self._faults = Faults()
+        self._access = Access(account, rules)
+        history = History(self._moto, self._journal, clock, self._expiry, lazy)
+        self._control = ControlInterface(
+            self._journal, tables, clock, settings, self._exports, history, self._faults, self._access
+        )
 
     def close(self) -> None:
         """Close the journal; no request is served any more."""
         with self._lock:
             self._broken = "the embedded AWS was closed"
-            self._journal.close()
+        self._worker.close()
+        with self._lock:
+            self._close_files()
+
+    def _close_files(self) -> None:
+        self._journal.close()
+        if self._store is not None:
+            self._store.close()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Serve a request (WSGI, PEP 3333)."""
@@ -102,7 +134,8 @@ class Application:
     def _answer(self, environ: dict[str, Any]) -> Answer:
         try:
             body = _take_body(environ)
-            _refuse_foreign_host(environ.get("HTTP_HOST", ""))
+            if self._reach == "loopback":
+                _refuse_foreign_host(environ.get("HTTP_HOST", ""))
             self._clock.observe(environ.get("HTTP_X_AMZ_DATE"))
             if self._broken is not None:
                 raise AwsError("InternalServerError", self._broken, 500)
@@ -124,47 +157,33 @@ class Application:
         path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
         if path.startswith(PREFIX):
             with self._lock:
-                return self._control.serve(environ["REQUEST_METHOD"], path, body)
-        scope = _credential_scope(environ)
-        if scope.service == "dynamodb":
-            with self._lock:
-                return self._dynamodb.serve(scope.region, environ.get("HTTP_X_AMZ_TARGET", ""), body)
-        if scope.service not in _SERVICES:
-            raise AwsError("UnknownOperationException", f"The embedded AWS doesn't have the service {scope.service}")
+                answer = self._control.serve(environ["REQUEST_METHOD"], path, body)
+            self._settle()  # the clock may have moved
+            return answer
+        call = read_call(environ, body)
+        if call.service != "dynamodb" and call.service not in _SERVICES:
+            raise AwsError("UnknownOperationException", f"The embedded AWS doesn't have the service {call.service}")
         if path.startswith(_OTHER_PATHS):
             raise AwsError("AccessDenied", f"The embedded AWS doesn't serve {path}", 403)
+        self._access.check(call, body)
+        self._worker.wait_for(call)
+        return serve_with(self._faults.take(call), call, environ, lambda: self._serve(call, environ, body))
+
+    def _serve(self, call: Call, environ: dict[str, Any], body: bytes) -> Answer:
+        if call.service == "dynamodb":
+            with self._lock:
+                target = environ.get("HTTP_X_AMZ_TARGET", "")
+                return self._dynamodb.serve(call.region, target, body, self._access.refusal_of_export(call))
         environ.pop("HTTP_X_MOTO_ACCOUNT_ID", None)  # there is one account
-        answer = self._moto.pass_on(environ)
-        if scope.service == "s3" and answer.status in (200, 204):
-            query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
-            self._buckets.observe(environ["REQUEST_METHOD"], environ.get("HTTP_HOST", ""), path, query, body)
-        return answer
+        if call.s3 is None:
+            return self._moto.pass_on(environ)
+        return self._access.conceal(call, self._s3.serve(environ, call.region, body))
 
     def _settle(self) -> None:
-        if self._exports.is_any_due():
+        self._worker.begin_due()
+        if self._expiry.is_any_due():
             with self._lock:
-                self._exports.settle()
-
-
-@dataclass(frozen=True)
-class _Scope:
-    """What a request was signed for."""
-
-    region: str
-    service: str
-
-
-def _credential_scope(environ: dict[str, Any]) -> _Scope:
-    header = environ.get("HTTP_AUTHORIZATION", "")
-    signed = _HEADER_SCOPE.search(header)
-    if signed is None and "X-Amz-Credential=" in environ.get("QUERY_STRING", ""):
-        (credential,) = parse_qs(environ["QUERY_STRING"])["X-Amz-Credential"]
-        signed = _HEADER_SCOPE.search(f"Credential={credential},")
-    if signed is not None:
-        return _Scope(signed["region"], signed["service"].lower())
-    if "HTTP_X_AMZ_TARGET" in environ:
-        raise AwsError("MissingAuthenticationTokenException", "Request is missing Authentication Token")
-    return _Scope("us-east-1", "s3")  # S3 alone may be asked anonymously
+                self._expiry.sweep()
 
 
 def _take_body(environ: dict[str, Any]) -> bytes:
@@ -195,7 +214,11 @@ def _refuse_foreign_host(host: str) -> None:
 
 def _error_answer(environ: dict[str, Any], error: AwsError) -> Answer:
     is_json = "HTTP_X_AMZ_TARGET" in environ or environ["PATH_INFO"].startswith(PREFIX)
-    return dynamodb_error(error) if is_json else s3_error(error)
+    if is_json:
+        return dynamodb_error(error)
+    # The services of the query protocol take forms.
+    is_form = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
+    return query_error(error) if is_form else s3_error(error)
 
 
 def _reason(status: int) -> str:

@@ -47,7 +47,7 @@ class Control:
         return from_us(self._send("POST", "clock", orjson.dumps({"advance_s": seconds}))["now_us"])
 
     def settings(self, **changes: Any) -> dict[str, Any]:
-        """Change `delay_seconds`, `files`, `next_export` or `latest_restorable`; return all settings."""
+        """Change `delay_seconds`, `files`, `next_export` or others (see `Settings`); return all settings."""
         return self._send("POST", "settings", orjson.dumps(changes))
 
     def release(self) -> int:
@@ -74,6 +74,48 @@ class Control:
         """
         body = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
         return self._send("POST", f"history/{quote(region)}/{quote(table)}", body)["lines"]
+
+    def add_fault(
+        self,
+        service: str,
+        fault: Mapping[str, Any],
+        *,
+        operation: str = "*",
+        resource: str = "*",
+        times: int | None = 1,
+    ) -> int:
+        """Let requests go wrong; return the rule's id.
+
+        Args:
+            service: `dynamodb` or `s3`.
+            fault: Such as `{"kind": "throttle"}`; see `embedded_aws.faults`.
+            operation: Which operations, with `*` and `?` as wildcards.
+            resource: Which `bucket/key`, or which table as the request names it, with the same wildcards.
+            times: How many requests; None for all until the rule is removed.
+        """
+        rule = {"service": service, "operation": operation, "resource": resource, "times": times, "fault": fault}
+        return self._send("POST", "faults", orjson.dumps(rule))["id"]
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return the fault rules: `times` are left, `applied` have happened."""
+        return self._send("GET", "faults", b"")["rules"]
+
+    def clear_faults(self) -> int:
+        """Remove all fault rules; return how many there were."""
+        return self._send("DELETE", "faults", b"")["removed"]
+
+    def set_policy(self, policy: Mapping[str, Any], admin_keys: Iterable[str] | None = None) -> None:
+        """Bind every access key but the administrators' (`admin` by default) to an IAM policy."""
+        rules = {"policy": policy} if admin_keys is None else {"policy": policy, "admin_keys": list(admin_keys)}
+        self._send("POST", "policy", orjson.dumps(rules))
+
+    def used_permissions(self) -> list[tuple[str, str]]:
+        """Return the actions that policies have allowed so far, each with its resource."""
+        return [(action, resource) for action, resource in self._send("GET", "policy", b"")["used"]]
+
+    def remove_policy(self) -> None:
+        """Allow everything to everybody again."""
+        self._send("DELETE", "policy", b"")
 
     def _send(self, method: str, path: str, body: bytes) -> dict[str, Any]:
         data = None if method == "GET" else body

@@ -5,9 +5,11 @@ from urllib.parse import unquote
 
 import orjson
 
+from ddb_lake.embedded_aws.access import Access, AccessRules
 from ddb_lake.embedded_aws.clock import Clock
 from ddb_lake.embedded_aws.errors import ControlError
 from ddb_lake.embedded_aws.export_jobs import ExportJobs
+from ddb_lake.embedded_aws.faults import Faults
 from ddb_lake.embedded_aws.history import History
 from ddb_lake.embedded_aws.journal import Journal
 from ddb_lake.embedded_aws.json_values import is_object
@@ -31,6 +33,8 @@ class ControlInterface:
         settings: Settings,
         exports: ExportJobs,
         history: History,
+        faults: Faults,
+        access: Access,
     ) -> None:
         self._journal = journal
         self._tables = tables
@@ -38,12 +42,14 @@ class ControlInterface:
         self._settings = settings
         self._exports = exports
         self._history = history
+        self._faults = faults
+        self._access = access
 
     def serve(self, method: str, path: str, body: bytes) -> Answer:
         """Serve one request and answer in JSON; what is refused changes nothing and is answered with 400.
 
         Args:
-            method: `GET` or `POST`.
+            method: `GET`, `POST` or `DELETE`.
             path: Such as `/_local/history/us-east-1/measurement`.
             body: The request's body.
         """
@@ -73,11 +79,42 @@ class ControlInterface:
                 return self._backdate(self._table(region, name), _read_object(body))
             case "POST", ["history", region, name]:
                 return {"lines": self._history.write(self._table(region, name), body)}
+            case method, ["faults", *which] if len(which) < 2:
+                return self._change_faults(method, which, body)
+            case method, ["policy"]:
+                return self._change_policy(method, body)
             case _:
                 raise ControlError(
                     f"there is no {method} {path}; there are GET /_local/health and POST /_local/clock, settings, "
-                    "release, tables/<region>/<table> and history/<region>/<table>"
+                    "release, tables/<region>/<table>, history/<region>/<table>, faults and policy"
                 )
+
+    def _change_faults(self, method: str, which: list[str], body: bytes) -> dict[str, Any]:
+        match method, which:
+            case "GET", []:
+                return {"rules": self._faults.describe()}
+            case "POST", []:
+                return self._faults.add(_read_object(body))
+            case "DELETE", []:
+                return {"removed": self._faults.clear()}
+            case "DELETE", [number] if number.isdecimal():
+                self._faults.remove(int(number))
+                return {"removed": 1}
+            case _:
+                raise ControlError("there are GET, POST and DELETE /_local/faults, and DELETE /_local/faults/<id>")
+
+    def _change_policy(self, method: str, body: bytes) -> dict[str, Any]:
+        match method:
+            case "GET":
+                pass
+            case "POST":
+                self._access.rules = AccessRules.read(_read_object(body))
+            case "DELETE":
+                self._access.rules = None
+            case _:
+                raise ControlError("there are GET, POST and DELETE /_local/policy")
+        described = {"policy": None} if self._access.rules is None else self._access.rules.describe()
+        return {**described, "used": self._access.used()}
 
     def _set_clock(self, change: dict[str, Any]) -> dict[str, Any]:
         match change:

@@ -4,7 +4,7 @@ Only what is listed here is served: an operation that could write past the journ
 """
 
 import json
-from collections.abc import Iterable
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -12,11 +12,14 @@ import orjson
 
 from ddb_lake.embedded_aws.clock import Clock
 from ddb_lake.embedded_aws.errors import AwsError, validation
+from ddb_lake.embedded_aws.expiry import Expiry
 from ddb_lake.embedded_aws.export_jobs import ExportJobs
 from ddb_lake.embedded_aws.journal import Journal, TableRequest
-from ddb_lake.embedded_aws.json_values import JsonObject, array_in, is_object
+from ddb_lake.embedded_aws.json_values import JsonObject, is_object, object_in
+from ddb_lake.embedded_aws.lazy_items import LazyItems
 from ddb_lake.embedded_aws.moto_backend import MotoBackend
 from ddb_lake.embedded_aws.numbers import normalise_numbers
+from ddb_lake.embedded_aws.partiql import PartiQL
 from ddb_lake.embedded_aws.tables import Table, Tables, describe_backups, table_not_found, update_backups
 from ddb_lake.embedded_aws.wire import DYNAMODB_TARGET, Answer, dynamodb_answer, epoch_seconds
 from ddb_lake.embedded_aws.writes import Writes
@@ -35,27 +38,32 @@ _READS = {
 }
 # Sent again after a restart.
 _TABLE_CHANGES = {"UpdateTable", "UpdateTimeToLive", "TagResource", "UntagResource"}
-# The PartiQL operations, and where they keep several statements.
-_STATEMENTS = {
-    "ExecuteStatement": None,
-    "BatchExecuteStatement": "Statements",
-    "ExecuteTransaction": "TransactStatements",
-}
 
 
 class DynamoDB:
     """Serves DynamoDB's requests. Callers hold the embedded AWS's lock."""
 
     def __init__(
-        self, moto: MotoBackend, journal: Journal, tables: Tables, clock: Clock, writes: Writes, exports: ExportJobs
+        self,
+        moto: MotoBackend,
+        journal: Journal,
+        tables: Tables,
+        clock: Clock,
+        writes: Writes,
+        exports: ExportJobs,
+        expiry: Expiry,
+        lazy: LazyItems,
     ) -> None:
         self._moto = moto
         self._journal = journal
         self._tables = tables
         self._clock = clock
         self._writes = writes
+        self._partiql = PartiQL(moto, tables, writes)
+        self._expiry = expiry
+        self._lazy = lazy
+        self._exports = exports
         self._own = {
-            "ExportTableToPointInTime": exports.start,
             "DescribeExport": exports.describe,
             "ListExports": exports.list,
             "DescribeContinuousBackups": self._describe_backups,
@@ -67,13 +75,14 @@ class DynamoDB:
             "DescribeTable": self._describe_table,
         }
 
-    def serve(self, region: str, target: str, body: bytes) -> Answer:
+    def serve(self, region: str, target: str, body: bytes, s3_refusal: str | None = None) -> Answer:
         """Serve one request.
 
         Args:
             region: The region that the request was signed for.
             target: The value of `X-Amz-Target`, such as `DynamoDB_20120810.PutItem`.
             body: The request's JSON.
+            s3_refusal: Why the caller may not write the objects of the export that it starts; None if it may.
 
         Raises:
             AwsError: If it is refused.
@@ -82,6 +91,8 @@ class DynamoDB:
         if interface != DYNAMODB_TARGET:
             raise AwsError("UnknownOperationException", f"The embedded AWS doesn't serve {target}")
         request = _read(body)
+        if operation == "ExportTableToPointInTime":
+            return dynamodb_answer(self._exports.start(region, _read_exact(body), s3_refusal))
         if operation in self._own:
             return dynamodb_answer(self._own[operation](region, _read_exact(body)))
         normalise_numbers(request)
@@ -91,10 +102,8 @@ class DynamoDB:
             return self._tables_served[operation](region, request)
         if operation in _TABLE_CHANGES:
             return self._change_table(region, operation, request)
-        if operation in _STATEMENTS:
-            member = _STATEMENTS[operation]
-            _refuse_writes_in([request] if member is None else array_in(request, member))
-            return self._moto.dynamodb(region, operation, request)
+        if operation in self._partiql.operations:
+            return self._partiql.serve(region, operation, request)
         if operation in _READS:
             return self._moto.dynamodb(region, operation, request)
         raise AwsError(
@@ -103,6 +112,7 @@ class DynamoDB:
         )
 
     def _create_table(self, region: str, request: Any) -> Answer:
+        _check_table_name(request.get("TableName"))
         answer = self._moto.dynamodb(region, "CreateTable", request)
         if answer.status != 200:
             return answer
@@ -120,7 +130,13 @@ class DynamoDB:
     def _describe_table(self, region: str, request: Any) -> Answer:
         table = self._tables.find(region, request.get("TableName"))
         answer = self._moto.dynamodb(region, "DescribeTable", request)
-        return answer if answer.status != 200 or table is None else _show_identity(answer, table)
+        if answer.status != 200 or table is None:
+            return answer
+        payload = _show_identity(answer, table).json()
+        items, size = self._lazy.waiting(table)
+        payload["Table"]["ItemCount"] += items
+        payload["Table"]["TableSizeBytes"] += size
+        return dynamodb_answer(payload)
 
     def _change_table(self, region: str, operation: str, request: Any) -> Answer:
         table = self._tables.find(region, request.get("TableName") or request.get("ResourceArn"))
@@ -128,6 +144,10 @@ class DynamoDB:
         if answer.status != 200 or table is None:
             return answer
         self._journal.add_table_request(TableRequest(table.id, operation, orjson.dumps(request)))
+        if operation == "UpdateTimeToLive":
+            specification = object_in(answer.json(), "TimeToLiveSpecification")
+            table = self._tables.set_ttl(table, specification["AttributeName"] if specification["Enabled"] else None)
+            self._expiry.forget(table)
         return _show_identity(answer, table) if operation == "UpdateTable" else answer
 
     def _describe_backups(self, region: str, request: Any) -> dict[str, Any]:
@@ -141,6 +161,19 @@ class DynamoDB:
         if table is None:
             raise table_not_found(request.get("TableName"))
         return table
+
+
+def _check_table_name(name: object) -> None:
+    """Refuse a name that AWS refuses, and moto takes (AWS: developer guide, "Naming rules")."""
+    if not isinstance(name, str):
+        return  # moto's to refuse
+    if not re.fullmatch(r"[a-zA-Z0-9_.-]+", name):
+        raise validation(
+            f"1 validation error detected: Value '{name}' at 'tableName' failed to satisfy constraint: "
+            "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"
+        )
+    if not 3 <= len(name) <= 255:
+        raise validation("TableName must be at least 3 characters long and at most 255 characters long")
 
 
 def _read(body: bytes) -> JsonObject:
@@ -165,13 +198,3 @@ def _show_identity(answer: Answer, table: Table) -> Answer:
         description["TableId"] = table.id
         description["CreationDateTime"] = epoch_seconds(table.created_us)
     return dynamodb_answer(payload)
-
-
-def _refuse_writes_in(statements: Iterable[Any]) -> None:
-    for each in statements:
-        text = str(each.get("Statement", ""))
-        if not text.lstrip().upper().startswith("SELECT"):
-            raise validation(
-                "The embedded AWS serves only SELECT in PartiQL, because it doesn't journal what other statements "
-                f"write; use PutItem, UpdateItem or DeleteItem instead of: {text}"
-            )

@@ -1,5 +1,8 @@
 """The errors of the embedded AWS: those it answers in AWS's shape, and those of its own control interface."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from ddb_lake.errors import DdbLakeError
 
 
@@ -14,13 +17,15 @@ class AwsError(EmbeddedAwsError):
         code: The error code, such as `ValidationException`.
         message: The text that boto3 shows after the code.
         status: The HTTP status.
+        details: Further members of the answer, such as the `Item` that failed a condition.
     """
 
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
+    def __init__(self, code: str, message: str, status: int = 400, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.status = status
+        self.details = details or {}
 
 
 class ControlError(EmbeddedAwsError):

@@ -100,6 +100,7 @@ def describe(export: Export, manifest: str) -> dict[str, Any]:
         "S3Bucket": export.s3_bucket,
         "S3SseAlgorithm": export.sse_algorithm,
         "ExportFormat": "DYNAMODB_JSON",
+        "DestinationType": "S3",  # which AWS answers, though its service model has no such member
     }
     if export.export_type == "INCREMENTAL_EXPORT":
         description["IncrementalExportSpecification"] = {

@@ -15,12 +15,15 @@ from typing import Any
 import orjson
 
 from ddb_lake.embedded_aws.export import Export
-from ddb_lake.embedded_aws.journal import Change, Version
-from ddb_lake.embedded_aws.keys import KeySchema, file_of
+from ddb_lake.embedded_aws.keys import KeySchema, first_key_after
+from ddb_lake.embedded_aws.versions import Change, Version
 from ddb_lake.windows import from_us
 
 _FULL_VERSION = "2020-06-30"
 _INCREMENTAL_VERSION = "2023-08-01"
+
+_LEVEL = 6
+_LINES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,25 @@ class Line:
 
 
 @dataclass(frozen=True)
-class DataFile:
-    """A finished data file: its key in the bucket, its gzip'd bytes and the number of lines in it."""
+class ListedFile:
+    """What the manifest tells of a data file: its key in the bucket, the number of lines, and its MD5."""
 
     s3_key: str
-    body: bytes
     item_count: int
+    md5: bytes
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A finished data file: what the manifest tells of it, and its gzip'd bytes."""
+
+    listed: ListedFile
+    body: bytes
+
+    @property
+    def s3_key(self) -> str:
+        """Its key in the bucket."""
+        return self.listed.s3_key
 
 
 @dataclass(frozen=True)
@@ -52,49 +68,57 @@ def item_lines(items: Iterable[Version]) -> Iterator[Line]:
     """Yield a full export's lines; attributes stay in the order in which they were written."""
     for item in items:
         assert item.image is not None
-        yield Line(item.key, b'{"Item":' + item.image + b"}\n")
+        yield Line(item.key, b'{"Item":%b}\n' % item.image)
 
 
 def change_lines(changes: Iterable[Change], key: KeySchema, view: str) -> Iterator[Line]:
     """Yield an incremental export's lines; attributes within the images are in alphabetical order."""
     for change in changes:
-        images = {
-            name: orjson.loads(image)
-            for name, image in (("OldImage", change.old), ("NewImage", change.new))
-            if image is not None
-        }
-        (some, *_) = images.values()
-        record: dict[str, Any] = {
-            "Metadata": orjson.Fragment(b'{"WriteTimestampMicros":{"N":"%d"}}' % change.us),
-            "Keys": orjson.Fragment(_alphabetical(key.of(some))),
-        }
-        if view == "NEW_IMAGE":
-            images.pop("OldImage", None)
-        record |= {name: orjson.Fragment(_alphabetical(image)) for name, image in images.items()}
-        yield Line(change.key, orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+        old = None if change.old is None else orjson.loads(change.old)
+        new = None if change.new is None else orjson.loads(change.new)
+        some = new if old is None else old
+        assert some is not None
+        text = b'{"Metadata":{"WriteTimestampMicros":{"N":"%d"}},"Keys":%b' % (
+            change.us,
+            _alphabetical(key.of(some)),
+        )
+        if old is not None and view != "NEW_IMAGE":
+            text += b',"OldImage":' + _alphabetical(old)
+        if new is not None:
+            text += b',"NewImage":' + _alphabetical(new)
+        yield Line(change.key, text + b"}\n")
 
 
-def write_data_files(export: Export, lines: Iterable[Line]) -> list[DataFile]:
+def write_data_files(export: Export, lines: Iterable[Line]) -> Iterator[DataFile]:
     """Distribute lines over the export's files by the hash of the partition key; empty files are files too.
+
+    One file after the other, so that no more than one is in memory.
 
     Args:
         export: The export; says how many files there are.
         lines: In the order of their keys.
     """
-    files: list[DataFile] = []
     pending = iter(lines)
     line = next(pending, None)
     for index in range(export.files):
+        end = first_key_after(index, export.files)
         buffer = io.BytesIO()
         count = 0
         # An empty name and mtime 0 give the header that AWS writes.
-        with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=buffer, mtime=0) as compressed:
-            while line is not None and file_of(line.key, export.files) == index:
-                compressed.write(line.text)
-                count += 1
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=buffer, mtime=0) as compressed:
+            texts: list[bytes] = []
+            while line is not None and (end is None or line.key < end):
+                texts.append(line.text)
+                if len(texts) == _LINES_AT_ONCE:
+                    count += len(texts)
+                    compressed.write(b"".join(texts))
+                    texts.clear()
                 line = next(pending, None)
-        files.append(DataFile(_data_folder(export) + _file_name(export, index), buffer.getvalue(), count))
-    return files
+            count += len(texts)
+            compressed.write(b"".join(texts))
+        body = buffer.getvalue()
+        digest = hashlib.md5(body, usedforsecurity=False).digest()
+        yield DataFile(ListedFile(_data_folder(export) + _file_name(export, index), count, digest), body)
 
 
 def started(export: Export) -> S3Object:
@@ -102,7 +126,7 @@ def started(export: Export) -> S3Object:
     return S3Object(_export_folder(export) + "_started", b"")
 
 
-def manifests(export: Export, files: Iterable[DataFile]) -> list[S3Object]:
+def manifests(export: Export, files: Iterable[ListedFile]) -> list[S3Object]:
     """Return the export's manifests and their checksums, the summary last of the manifests.
 
     Args:
@@ -157,13 +181,12 @@ def _summary(export: Export) -> dict[str, Any]:
     return fields
 
 
-def _manifest_line(file: DataFile) -> bytes:
-    digest = hashlib.md5(file.body, usedforsecurity=False).digest()
+def _manifest_line(file: ListedFile) -> bytes:
     # S3's ETag of an object uploaded in one part.
-    etag = hashlib.md5(digest, usedforsecurity=False).hexdigest() + "-1"
+    etag = hashlib.md5(file.md5, usedforsecurity=False).hexdigest() + "-1"
     fields = {
         "itemCount": file.item_count,
-        "md5Checksum": base64.b64encode(digest).decode(),
+        "md5Checksum": base64.b64encode(file.md5).decode(),
         "etag": etag,
         "dataFileS3Key": file.s3_key,
     }

@@ -1,4 +1,4 @@
-"""Export jobs: starting, describing and listing them, and ending those whose time has come.
+"""Export jobs: starting, describing and listing them, and telling whose time has come.
 
 They know AWS's rules on requests, tokens and lists; what is in an export's files is the writer's affair.
 """
@@ -13,6 +13,7 @@ from typing import Any
 from ddb_lake.embedded_aws.clock import Clock
 from ddb_lake.embedded_aws.errors import AwsError, validation
 from ddb_lake.embedded_aws.export import Export, describe
+from ddb_lake.embedded_aws.export_durations import duration_us, failure_us
 from ddb_lake.embedded_aws.export_files import summary_key
 from ddb_lake.embedded_aws.export_request import ExportRequest, parse_export_request
 from ddb_lake.embedded_aws.export_rules import grant_full, grant_incremental
@@ -20,6 +21,7 @@ from ddb_lake.embedded_aws.export_writer import ExportWriter
 from ddb_lake.embedded_aws.journal import Journal
 from ddb_lake.embedded_aws.settings import Settings
 from ddb_lake.embedded_aws.tables import Table, Tables, parse_table_arn, table_not_found
+from ddb_lake.embedded_aws.throttling import Throttling
 
 _SECOND_US = 1_000_000
 _TOKEN_LIFE_US = 8 * 3_600 * _SECOND_US
@@ -29,9 +31,14 @@ _MEMORY_US = 90 * 86_400 * _SECOND_US
 _QUOTA = 300
 """Exports of one kind that may run at once (AWS: ServiceQuotas, limits-table-export)."""
 
+_OWN_KEY = "alias/aws/s3"
+"""The one KMS key that there is: S3's own."""
+
+_NOT_THE_OWNER = "Access Denied (Service: Amazon S3; Status Code: 403; Error Code: AccessDenied)"
+
 _LARGEST_PAGE = 25
 _SHORTEST_ARN = 37
-_EXPORT_ARN = re.compile(r"arn:aws:dynamodb:[^:]+:\d{12}:table/[^/]+/export/[^/]+")
+_EXPORT_ARN = re.compile(r"arn:aws:dynamodb:(?P<region>[^:]+):(?P<account>\d{12}):table/[^/]+/export/[^/]+", re.ASCII)
 
 
 class ExportJobs:
@@ -61,25 +68,34 @@ class ExportJobs:
         self._clock = clock
         self._settings = settings
         self._account = account
+        self._throttling = Throttling(clock, settings)
         exports = [Export.from_json(record) for record in journal.exports()]
         self._exports = {export.arn: export for export in exports}
         self._running = {export.arn for export in exports if export.status == "IN_PROGRESS"}
 
-    def start(self, region: str, request: Any) -> dict[str, Any]:
+    def start(self, region: str, request: Any, s3_refusal: str | None = None) -> dict[str, Any]:
         """Serve ExportTableToPointInTime; numbers with a fraction in `request` are Decimals.
+
+        Args:
+            region: The region that the request was signed for.
+            request: The request.
+            s3_refusal: Why the caller may not write into the bucket, which makes the export fail; None if it may.
 
         Raises:
             AwsError: If AWS would refuse the request.
         """
+        self._throttling.admit(region, "ExportTableToPointInTime")
         parsed = parse_export_request(request)
         table = self._find_table(region, parsed.table_arn)
         now_us = self._clock.now_us()
         replayed = self._replay(region, parsed, now_us)
         if replayed is not None:
             return {"ExportDescription": self._describe(replayed)}
+        window = self._grant(parsed, table, now_us)
         self._refuse_more_than_quota(parsed)
-        export = self._with_failure(self._new_export(parsed, table, now_us))
-        self._keep(export)
+        export = self._with_failure(self._new_export(parsed, table, window, now_us), s3_refusal)
+        export = replace(export, due_us=self._due_us(export, now_us))
+        self.keep(export)
         return {"ExportDescription": self._describe(export)}
 
     def describe(self, region: str, request: Any) -> dict[str, Any]:
@@ -88,17 +104,24 @@ class ExportJobs:
         Raises:
             AwsError: If the ARN is none, or there is no such export.
         """
+        self._throttling.admit(region, "DescribeExport")
         arn = _text(request, "ExportArn")
         if len(arn) < _SHORTEST_ARN:
             raise validation(
                 f"1 validation error detected: Value '{arn}' at 'exportArn' failed to satisfy constraint: "
                 f"Member must have length greater than or equal to {_SHORTEST_ARN}"
             )
-        if not _EXPORT_ARN.fullmatch(arn):
-            raise validation("Invalid Request: Invalid Export ARN")
+        parts = _EXPORT_ARN.fullmatch(arn)
+        if parts is None:
+            raise validation("Invalid Export ARN")
+        if parts["account"] != self._account:
+            raise AwsError("AccessDeniedException", "Access is denied")
+        if parts["region"] != region:
+            raise AwsError("ExportNotFoundException", "Export not found: Invalid export arn")
         export = self._exports.get(arn)
-        if export is None or export.region != region or not self._is_remembered(export):
-            raise AwsError("ExportNotFoundException", f"Export not found: {arn}")
+        if export is None or not self._is_remembered(export):
+            # AWS says it twice.
+            raise AwsError("ExportNotFoundException", f"Export not found: Export not found: {arn}")
         return {"ExportDescription": self._describe(export)}
 
     def list(self, region: str, request: Any) -> dict[str, Any]:
@@ -132,43 +155,52 @@ class ExportJobs:
             return {"ExportSummaries": summaries, "NextToken": _write_token(exports[page - 1].arn)}
         return {"ExportSummaries": summaries}
 
-    def settle(self) -> None:
-        """End every export that is due: write its files and tell its outcome from now on."""
+    def due(self) -> tuple[Export, ...]:
+        """Return, without a lock, the exports whose time has come and whose files are still to be written."""
+        if not self._running:
+            return ()
         now_us = self._clock.now_us()
-        for export in [self._exports[arn] for arn in sorted(self._running)]:
-            if export.due_us is not None and export.due_us <= now_us:
-                self._keep(self._writer.end(export, export.due_us))
+        running = [self._exports[arn] for arn in sorted(self._running)]
+        return tuple(export for export in running if _is_due(export, now_us))
 
-    def is_any_due(self) -> bool:
-        """Tell, without a lock, whether `settle` has something to do."""
-        now_us = self._clock.now_us()
-        running = [self._exports[arn] for arn in tuple(self._running)]
-        return any(export.due_us is not None and export.due_us <= now_us for export in running)
+    def get(self, arn: str) -> Export:
+        """Return an export."""
+        return self._exports[arn]
+
+    def keep(self, export: Export) -> None:
+        """Record an export as it stands now."""
+        self._journal.put_export(export.arn, export.to_json())
+        self._exports[export.arn] = export
+        if export.status == "IN_PROGRESS":
+            self._running.add(export.arn)
+        else:
+            self._running.discard(export.arn)
 
     def release_held(self) -> int:
         """Let the exports that are held end now, and return how many there were."""
         held = [self._exports[arn] for arn in self._running if self._exports[arn].due_us is None]
         for export in held:
-            self._keep(replace(export, due_us=self._clock.now_us()))
+            self.keep(replace(export, due_us=self._clock.now_us()))
         return len(held)
 
     def count_running(self) -> int:
-        """Return how many exports are IN_PROGRESS."""
-        return len(self._running)
+        """Return how many exports are IN_PROGRESS and not yet due."""
+        return len(self._not_due())
 
-    def write_again(self) -> None:
-        """Write the files of all COMPLETED exports again, after moto has forgotten them."""
-        for export in self._exports.values():
-            if export.status == "COMPLETED" and self._is_remembered(export):
-                self._writer.write_again(export)
+    def _not_due(self) -> tuple[Export, ...]:
+        now_us = self._clock.now_us()
+        running = [self._exports[arn] for arn in self._running]
+        return tuple(export for export in running if not _is_due(export, now_us))
 
-    def _new_export(self, request: ExportRequest, table: Table, now_us: int) -> Export:
+    def _grant(self, request: ExportRequest, table: Table, now_us: int) -> tuple[int, int]:
         if request.export_type == "INCREMENTAL_EXPORT":
-            from_us, to_us = grant_incremental(request, table, now_us)
-            start_us = now_us // _SECOND_US * _SECOND_US
-        else:
-            from_us, to_us = 0, grant_full(request, table, now_us, self._settings.latest_restorable_us(now_us))
-            start_us = now_us // 1_000 * 1_000
+            return grant_incremental(request, table, now_us)
+        return 0, grant_full(request, table, now_us, self._settings.latest_restorable_us(now_us))
+
+    def _new_export(self, request: ExportRequest, table: Table, window: tuple[int, int], now_us: int) -> Export:
+        from_us, to_us = window
+        precision_us = _SECOND_US if request.export_type == "INCREMENTAL_EXPORT" else 1_000
+        start_us = now_us // precision_us * precision_us
         export_id = f"{start_us // 1_000:014d}-{secrets.token_hex(4)}"
         return Export(
             arn=f"{table.arn}/export/{export_id}",
@@ -191,8 +223,19 @@ class ExportJobs:
             files=self._settings.files,
             sequence=self._journal.sequence(),
             start_us=start_us,
-            due_us=self._settings.due_us(now_us),
+            due_us=None,
         )
+
+    def _due_us(self, export: Export, now_us: int) -> int | None:
+        """Return when a new export ends, in µs; None if it is to be held."""
+        if self._settings.take_hold():
+            return None
+        delay = self._settings.delay
+        if delay != "aws":
+            return now_us + delay
+        if export.failure_code is not None:
+            return now_us + failure_us()
+        return now_us + duration_us(export.export_type, *self._writer.measure(export))
 
     def _find_table(self, region: str, arn: str) -> Table:
         _parse_arn(arn)
@@ -221,40 +264,39 @@ class ExportJobs:
         return first
 
     def _refuse_more_than_quota(self, request: ExportRequest) -> None:
-        running = [self._exports[arn].export_type for arn in self._running]
+        running = [export.export_type for export in self._not_due()]
         if running.count(request.export_type) >= _QUOTA:
             raise AwsError(
                 "LimitExceededException", f"Too many concurrent exports: at most {_QUOTA} of a kind may run at once"
             )
 
-    def _with_failure(self, export: Export) -> Export:
+    def _with_failure(self, export: Export, s3_refusal: str | None) -> Export:
         """Return the export with what will make it fail; AWS finds that out only after it has answered."""
         failure = self._settings.take_failure()
         if failure is not None:
             return replace(export, failure_code=failure.code, failure_message=failure.message)
         if export.s3_bucket_owner not in (None, self._account):
-            return replace(export, failure_code="S3AccessDenied", failure_message="Access Denied")
-        if export.kms_key_id is not None:
-            return replace(
-                export,
-                failure_code="KmsNotFoundException",
-                failure_message=f"Key '{export.kms_key_id}' does not exist: the embedded AWS has no KMS keys",
-            )
+            return replace(export, failure_code="S3AccessDenied", failure_message=_NOT_THE_OWNER)
+        if s3_refusal is not None:
+            text = f"{s3_refusal} (Service: Amazon S3; Status Code: 403; Error Code: AccessDenied)"
+            return replace(export, failure_code="S3AccessDenied", failure_message=text)
+        key = export.kms_key_id
+        if key is not None and not key.endswith(_OWN_KEY):
+            region = key.split(":")[3] if key.startswith("arn:aws:kms:") else export.region
+            wrong = f"Key '{key}' does not exist" if region == export.region else f"Invalid arn {region}"
+            text = f"{wrong} (Service: Amazon S3; Status Code: 400; Error Code: KMS.NotFoundException)"
+            return replace(export, failure_code="KmsNotFoundException", failure_message=text)
         return self._writer.begin(export)
-
-    def _keep(self, export: Export) -> None:
-        self._journal.put_export(export.arn, export.to_json())
-        self._exports[export.arn] = export
-        if export.status == "IN_PROGRESS":
-            self._running.add(export.arn)
-        else:
-            self._running.discard(export.arn)
 
     def _describe(self, export: Export) -> dict[str, Any]:
         return describe(export, summary_key(export))
 
     def _is_remembered(self, export: Export) -> bool:
         return export.start_us > self._clock.now_us() - _MEMORY_US
+
+
+def _is_due(export: Export, now_us: int) -> bool:
+    return export.due_us is not None and export.due_us <= now_us
 
 
 def _parse_arn(text: str) -> str:
@@ -283,6 +325,9 @@ def _write_token(arn: str) -> str:
 
 def _read_token(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token).decode()
+        arn = base64.urlsafe_b64decode(token).decode()
     except ValueError:
-        raise validation("Invalid Request: The NextToken is invalid") from None
+        arn = ""
+    if not _EXPORT_ARN.fullmatch(arn):
+        raise validation(f"Invalid Request: Provided nextToken is invalid: {token}")
+    return arn

@@ -98,6 +98,7 @@ _RULES: Mapping[str, tuple[_Rule, ...]] = {
     "exportType": (_one_of("FULL_EXPORT", "INCREMENTAL_EXPORT"),),
     "incrementalExportSpecification.exportViewType": (_one_of("NEW_IMAGE", "NEW_AND_OLD_IMAGES"),),
 }
+_KMS_KEY = re.compile(r"[a-zA-Z0-9:/_-]+", re.ASCII)
 _REQUIRED = ("tableArn", "s3Bucket")
 
 
@@ -182,10 +183,16 @@ def _check_couplings(request: Mapping[str, Any], specification: Mapping[str, Any
             raise validation("Invalid Request: ExportFromTime must be provided in IncrementalExportSpecification")
         case _:
             pass
-    if request.get("ExportType") == "INCREMENTAL_EXPORT" and "ExportTime" in request:
-        raise validation("Invalid Request: ExportTime should not be provided for an Incremental Export")
-    if "S3SseKmsKeyId" in request and request.get("S3SseAlgorithm") != "KMS":
+    key = request.get("S3SseKmsKeyId")
+    if key is not None and request.get("S3SseAlgorithm") != "KMS":
         raise validation("Invalid Request: KMS Key Id is not supported for this encryption type")
+    if key is not None and not _KMS_KEY.fullmatch(key):
+        raise validation(
+            f"Invalid Request: 1 validation error detected: Value '{key}' at 's3SseKmsKeyId' failed to satisfy "
+            f"constraint: Member must satisfy regular expression pattern: {_KMS_KEY.pattern}"
+        )
+    if request.get("FilterSpecification") == {}:
+        raise validation("Invalid Request: Invalid FilterSpecification: The specification can not be empty")
 
 
 def _time(name: str, seconds: object) -> int | None:

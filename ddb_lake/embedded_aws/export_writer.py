@@ -1,21 +1,23 @@
-"""Writing an export's objects into its bucket: when it begins, when it ends, and again after a restart.
+"""Writing an export's objects into its bucket: when it begins, and when it ends.
 
-An export is a snapshot that the journal can show again for ever, so nothing is kept of it but what names it, and
-the same bytes can be written at any time.
+An export is a snapshot that the journal can show again for ever: where a restart comes between, the same bytes
+are written once more.
 """
 
 import logging
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
 from ddb_lake.embedded_aws import export_files
-from ddb_lake.embedded_aws.errors import BackendError
+from ddb_lake.embedded_aws.errors import AwsError, BackendError, EmbeddedAwsError
 from ddb_lake.embedded_aws.export import Export
 from ddb_lake.embedded_aws.export_bucket import BucketRefusal, ExportBucket
-from ddb_lake.embedded_aws.journal import Change, Journal, Version
-from ddb_lake.embedded_aws.moto_backend import MotoBackend
+from ddb_lake.embedded_aws.journal import Journal
+from ddb_lake.embedded_aws.s3 import S3
 from ddb_lake.embedded_aws.tables import Tables
+from ddb_lake.embedded_aws.versions import Change, Version
 
 logger = logging.getLogger(__name__)
 
@@ -26,69 +28,103 @@ _INCREMENTAL_FLOOR = 10_000_000
 
 
 class ExportWriter:
-    """Writes the objects of exports. Callers hold the embedded AWS's lock."""
+    """Writes the objects of exports. Callers hold the embedded AWS's lock, except for `end`."""
 
-    def __init__(self, moto: MotoBackend, journal: Journal, tables: Tables) -> None:
-        self._moto = moto
+    def __init__(self, s3: S3, journal: Journal, tables: Tables) -> None:
+        self._s3 = s3
         self._journal = journal
         self._tables = tables
+        self._stopped = threading.Event()
 
     def begin(self, export: Export) -> Export:
         """Write `_started`, as AWS does first, and return the export with why it will fail if that failed."""
         try:
-            ExportBucket(self._moto, export).put(export_files.started(export))
+            ExportBucket(self._s3, export).put(export_files.started(export))
         except BucketRefusal as refusal:
             return replace(export, failure_code=refusal.code, failure_message=refusal.message)
         return export
 
-    def end(self, export: Export, end_us: int) -> Export:
-        """Write all objects of an export, and return it COMPLETED or FAILED at this time."""
+    def measure(self, export: Export) -> tuple[int, int]:
+        """Return how many items or changes an export has, and their size in bytes."""
+        table = self._tables.by_id(export.table_id)
+        found: Iterable[Version | Change] = (
+            self._journal.changes(table.id, export.from_us, export.to_us, export.sequence)
+            if export.export_type == "INCREMENTAL_EXPORT"
+            else self._journal.items(table.id, export.to_us, export.sequence)
+        )
+        sizes = [each.size for each in found]
+        return len(sizes), sum(sizes)
+
+    def end(self, export: Export) -> Export:
+        """Write all objects of an export that is due, and return it COMPLETED or FAILED.
+
+        Raises:
+            ExportStopped: If the embedded AWS stops meanwhile.
+        """
+        assert export.due_us is not None
+        end_us = export.due_us
         ended = replace(export, end_us=end_us // 1_000 * 1_000)
         if export.failure_code is not None:
             return replace(ended, status="FAILED")
-        files, billed_bytes = self._data_files(export)
-        count = sum(file.item_count for file in files)
-        completed = replace(ended, status="COMPLETED", item_count=count, billed_bytes=billed_bytes)
+        bucket = ExportBucket(self._s3, export)
         try:
-            _write(ExportBucket(self._moto, export), completed, files)
+            bucket.put(export_files.started(export))
+            files, billed_bytes = self._write_data_files(export, bucket)
+            count = sum(file.item_count for file in files)
+            completed = replace(ended, status="COMPLETED", item_count=count, billed_bytes=billed_bytes)
+            # The summary comes last: once it is there, the export is whole.
+            for manifest in export_files.manifests(completed, files):
+                bucket.put(manifest)
         except BucketRefusal as refusal:
             return replace(ended, status="FAILED", failure_code=refusal.code, failure_message=refusal.message)
-        except BackendError as error:
+        except (BackendError, AwsError) as error:
             logger.exception("the export %s has failed", export.arn)
             return replace(ended, status="FAILED", failure_code="InternalServerError", failure_message=str(error))
         return completed
 
-    def write_again(self, export: Export) -> None:
-        """Write the objects of a COMPLETED export again, if its bucket is still there."""
-        bucket = ExportBucket(self._moto, export)
-        if bucket.exists():
-            _write(bucket, export, self._data_files(export)[0])
+    def stop(self) -> None:
+        """Let a writing that is under way end at once."""
+        self._stopped.set()
 
-    def _data_files(self, export: Export) -> tuple[list[export_files.DataFile], int]:
-        """Make the data files of an export, and reckon the bytes that AWS would bill for it."""
+    def _write_data_files(self, export: Export, bucket: ExportBucket) -> tuple[list[export_files.ListedFile], int]:
+        """Upload the data files of an export, and reckon the bytes that AWS would bill for it."""
         table = self._tables.by_id(export.table_id)
-        sizes: list[int] = []
-        if export.export_type == "INCREMENTAL_EXPORT":
-            changes = self._journal.changes(table.id, export.from_us, export.to_us, export.sequence)
-            lines = export_files.change_lines(_measured(changes, sizes), table.key, export.view)
-            files = export_files.write_data_files(export, lines)
-            return files, max(sum(sizes), _INCREMENTAL_FLOOR)
-        items = self._journal.items(table.id, export.to_us, export.sequence)
-        files = export_files.write_data_files(export, export_files.item_lines(_measured(items, sizes)))
-        return files, sum(sizes)
+        size = _Size(self._stopped)
+        listed: list[export_files.ListedFile] = []
+        with self._journal.reader() as versions:
+            if export.export_type == "INCREMENTAL_EXPORT":
+                changes = versions.changes(table.id, export.from_us, export.to_us, export.sequence)
+                lines = export_files.change_lines(size.of(changes), table.key, export.view)
+                floor = _INCREMENTAL_FLOOR
+            else:
+                items = versions.items(table.id, export.to_us, export.sequence)
+                lines = export_files.item_lines(size.of(items))
+                floor = 0
+            for file in export_files.write_data_files(export, lines):
+                bucket.upload(file)
+                listed.append(file.listed)
+        return listed, max(size.bytes, floor)
 
 
-def _measured(records: Iterable[Sized], sizes: list[int]) -> Iterator[Sized]:
-    """Pass records on and note their sizes."""
-    for record in records:
-        sizes.append(record.size)
-        yield record
+class ExportStopped(EmbeddedAwsError):
+    """The embedded AWS stops; the export is written after the next start."""
 
 
-def _write(bucket: ExportBucket, export: Export, files: list[export_files.DataFile]) -> None:
-    """Put an export's objects into its bucket, the summary last: once it is there, the export is whole."""
-    bucket.put(export_files.started(export))
-    for file in files:
-        bucket.upload(file)
-    for manifest in export_files.manifests(export, files):
-        bucket.put(manifest)
+class _Size:
+    """Adds up the sizes of what passes."""
+
+    def __init__(self, stopped: threading.Event) -> None:
+        self.bytes = 0
+        self._stopped = stopped
+
+    def of(self, records: Iterable[Sized]) -> Iterator[Sized]:
+        """Pass records on.
+
+        Raises:
+            ExportStopped: If that is no longer wanted.
+        """
+        for record in records:
+            if self._stopped.is_set():
+                raise ExportStopped("the embedded AWS stops while an export is being written")
+            self.bytes += record.size
+            yield record

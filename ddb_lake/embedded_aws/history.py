@@ -8,32 +8,44 @@ import orjson
 
 from ddb_lake.embedded_aws.clock import Clock
 from ddb_lake.embedded_aws.errors import AwsError, BackendError, ControlError
+from ddb_lake.embedded_aws.expiry import Expiry
 from ddb_lake.embedded_aws.items import LARGEST_ITEM, item_size
-from ddb_lake.embedded_aws.journal import Journal, Version
+from ddb_lake.embedded_aws.journal import Journal
 from ddb_lake.embedded_aws.json_values import is_object
+from ddb_lake.embedded_aws.lazy_items import LazyItems
 from ddb_lake.embedded_aws.moto_backend import MotoBackend
 from ddb_lake.embedded_aws.numbers import normalise_numbers
 from ddb_lake.embedded_aws.tables import Table
+from ddb_lake.embedded_aws.versions import Version
 from ddb_lake.windows import from_us
 
 _LINE = 'it must be {"ts": µs, "Item": {…}} or {"ts": µs, "Key": {…}}'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Line:
-    """One backdated write: what the journal keeps of it, and its primary key as JSON."""
+    """One backdated write: its number from 1, how it was written, and what the journal keeps of it."""
 
+    number: int
+    text: bytes
     version: Version
-    key: dict[str, Any]
+
+    def key(self, table: Table) -> dict[str, Any]:
+        """Return its primary key as JSON, which only moto needs."""
+        fields = orjson.loads(self.text)
+        normalise_numbers(fields)
+        return table.key.of(fields.get("Item") or fields["Key"])
 
 
 class History:
     """Takes in backdated writes. Callers hold the embedded AWS's lock."""
 
-    def __init__(self, moto: MotoBackend, journal: Journal, clock: Clock) -> None:
+    def __init__(self, moto: MotoBackend, journal: Journal, clock: Clock, expiry: Expiry, lazy: LazyItems) -> None:
         self._moto = moto
         self._journal = journal
         self._clock = clock
+        self._expiry = expiry
+        self._lazy = lazy
 
     def write(self, table: Table, body: bytes) -> int:
         """Write JSON lines `{"ts": µs, "Item": {…}}` or `{"ts": µs, "Key": {…}}` (a delete), or none of them.
@@ -52,46 +64,55 @@ class History:
             ControlError: Naming the line, if one is malformed, in the future, before the table's creation, or
                 not newer than its key's newest version. Then nothing was written.
         """
-        now_us = self._clock.now_us()
-        before: dict[bytes, Version | None] = {}
-        newest: dict[bytes, Version | None] = {}
+        read = self._read(table, body)
+        before = self._journal.newest_of(table.id, {line.version.key for line in read})
+        newest = dict(before)
         lines: list[_Line] = []
-        count = 0
-        for number, text in enumerate(body.split(b"\n"), 1):
-            if not text.strip():
-                continue
-            count += 1
-            try:
-                line = _read_line(table, text)
-                version = line.version
-                _check_time(table, version.us, now_us)
-                if version.key not in newest:
-                    before[version.key] = newest[version.key] = self._journal.newest(table.id, version.key)
-                last = newest[version.key]
-                if last is not None and version.us <= last.us:
-                    raise ControlError(f"its key was already written at {last.us}, this line is of {version.us}")
-            except (ControlError, AwsError) as error:
-                raise ControlError(
-                    f"line {number} of the history of {table.name} can't be written: {error}; nothing was written"
-                ) from None
+        for line in read:
+            version = line.version
+            last = newest.get(version.key)
+            if last is not None and version.us <= last.us:
+                raise _refusal(
+                    table, line.number, f"its key was already written at {last.us}, this line is of {version.us}"
+                )
             if version.image is None and (last is None or last.image is None):
                 continue
             newest[version.key] = version
             lines.append(line)
         if lines:
             self._store(table, lines, before)
-        return count
+        return len(read)
 
-    def _store(self, table: Table, lines: list[_Line], before: dict[bytes, Version | None]) -> None:
+    def _read(self, table: Table, body: bytes) -> list[_Line]:
+        now_us = self._clock.now_us()
+        lines: list[_Line] = []
+        for number, text in enumerate(body.split(b"\n"), 1):
+            if not text.strip():
+                continue
+            try:
+                version = _read_line(table, text)
+                _check_time(table, version.us, now_us)
+            except (ControlError, AwsError) as error:
+                raise _refusal(table, number, str(error)) from None
+            lines.append(_Line(number, text, version))
+        return lines
+
+    def _store(self, table: Table, lines: list[_Line], before: dict[bytes, Version]) -> None:
         final = {line.version.key: line for line in lines}
+        # With secondary indexes moto has to judge the items.
+        is_plain = not self._journal.has_indexes(table.id)
+        deferred = {key for key in final if is_plain and not self._lazy.in_moto(table, key)}
+        written = [line for key, line in final.items() if key not in deferred]
         try:
-            self._write_to_moto(table, [(line.key, line.version) for line in final.values()])
+            self._write_to_moto(table, [(line.key(table), line.version) for line in written])
         except BackendError as error:
-            self._write_to_moto(table, [(line.key, before[encoded]) for encoded, line in final.items()])
+            self._write_to_moto(table, [(line.key(table), before.get(line.version.key)) for line in written])
             raise ControlError(
                 f"the history of {table.name} can't be written: {error}; nothing was written"
             ) from error
         self._journal.append((table.id, line.version) for line in lines)
+        self._lazy.defer(table, ((key, before.get(key), final[key].version) for key in deferred))
+        self._expiry.forget(table)
         self._clock.pass_stamp(max(line.version.us for line in lines))
 
     def _write_to_moto(self, table: Table, states: Iterable[tuple[dict[str, Any], Version | None]]) -> None:
@@ -104,6 +125,12 @@ class History:
         self._moto.write_items(table.region, table.name, writes)
 
 
+def _refusal(table: Table, number: int, reason: str) -> ControlError:
+    return ControlError(
+        f"line {number} of the history of {table.name} can't be written: {reason}; nothing was written"
+    )
+
+
 def _check_time(table: Table, us: int, now_us: int) -> None:
     if us > now_us:
         raise ControlError(f"{us} is in the future, now is {now_us} ({from_us(now_us)})")
@@ -114,7 +141,7 @@ def _check_time(table: Table, us: int, now_us: int) -> None:
         )
 
 
-def _read_line(table: Table, text: bytes) -> _Line:
+def _read_line(table: Table, text: bytes) -> Version:
     try:
         fields = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -129,10 +156,10 @@ def _read_line(table: Table, text: bytes) -> _Line:
         size = item_size(item)
         if size > LARGEST_ITEM:
             raise ControlError(f"the item has {size} bytes, more than the {LARGEST_ITEM} that DynamoDB takes")
-        return _Line(Version(table.key.encode(item), us, orjson.dumps(item), size), table.key.of(item))
+        return Version(table.key.encode(item), us, orjson.dumps(item), size)
     if is_object(key) and len(fields) == 2:
         encoded = table.key.encode(key)
         if set(key) != set(table.key.names):
             raise ControlError(f"the key has the attributes {sorted(key)}, the table's {sorted(table.key.names)}")
-        return _Line(Version(encoded, us, None, 0), key)
+        return Version(encoded, us, None, 0)
     raise ControlError(_LINE)

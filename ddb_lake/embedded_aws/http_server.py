@@ -5,12 +5,18 @@ werkzeug's own handler closes each connection after one request and lingers 10 m
 
 import contextlib
 import socket
-from typing import Any
+import struct
+from typing import Any, cast
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler  # pyright: ignore[reportMissingTypeStubs]
 from werkzeug.serving import ThreadedWSGIServer
 
+from ddb_lake.embedded_aws.faults import TRANSPORT, Reset, Transport
+
 _BUFFER = 64 * 1024
+_RESET_AT_ONCE = struct.pack("ii", 1, 0)
+"""SO_LINGER: on, for no time: closing sends a reset."""
+
 _NO_BODY = (204, 304)
 
 
@@ -19,6 +25,7 @@ class HttpServer(ThreadedWSGIServer):
 
     def __init__(self, host: str, port: int, application: Any) -> None:
         self._connections: set[socket.socket] = set()
+        self._to_reset: set[socket.socket] = set()
         super().__init__(host, port, application, handler=_Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -29,7 +36,16 @@ class HttpServer(ThreadedWSGIServer):
     def shutdown_request(self, request: Any) -> None:
         """Close a connection whose client is done."""
         self._connections.discard(request)
-        super().shutdown_request(request)
+        if request in self._to_reset:
+            self._to_reset.remove(request)
+            self.close_request(request)  # without the orderly end that comes first otherwise
+        else:
+            super().shutdown_request(request)
+
+    def reset(self, connection: socket.socket) -> None:
+        """Let a connection end by a reset once its handler is done."""
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_ONCE)
+        self._to_reset.add(connection)
 
     def server_close(self) -> None:
         """Stop listening and end the connections that are open."""
@@ -66,7 +82,13 @@ class _Handler(MotoRequestHandler):
             status = line
             headers.extend(answer_headers)
 
-        body = b"".join(self.server.app(self.make_environ(), start_response))  # pyright: ignore[reportArgumentType]
+        environ = self.make_environ()
+        body = b"".join(self.server.app(environ, start_response))  # pyright: ignore[reportArgumentType]
+        fault: Transport | None = environ.get(TRANSPORT)
+        if isinstance(fault, Reset):
+            cast("HttpServer", self.server).reset(self.connection)
+            self.close_connection = True
+            return
         code, _, reason = status.partition(" ")
         self.send_response_only(int(code), reason)
         for name, value in headers:
@@ -75,7 +97,9 @@ class _Handler(MotoRequestHandler):
             self.send_header("Date", self.date_time_string())
         self.end_headers()
         if self.command != "HEAD" and int(code) not in _NO_BODY:
-            self.wfile.write(body)
+            self.wfile.write(body[: fault.bytes] if fault else body)
+        if fault:
+            self.close_connection = True  # in order, so that what was sent arrives
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Say nothing: a line for each request helps nobody."""

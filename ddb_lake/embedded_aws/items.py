@@ -20,21 +20,25 @@ def item_size(item: Mapping[str, Any]) -> int:
     Raises:
         AwsError: A ValidationException if a value is not in the shape of a DynamoDB attribute value.
     """
-    return sum(len(name.encode()) + value_size(value) for name, value in item.items())
+    size = 0
+    for name, value in item.items():
+        size += len(name) if name.isascii() else len(name.encode())
+        size += value_size(value)
+    return size
 
 
-def value_size(value: object) -> int:
+def value_size(value: Any) -> int:
     """Return the size in bytes of one attribute value, without its name.
 
     Raises:
         AwsError: As `item_size`.
     """
-    if not is_object(value) or len(value) != 1:
+    if not isinstance(value, dict) or len(value) != 1:
         raise _malformed(value)
     ((kind, content),) = value.items()
     match kind:
         case "S" if isinstance(content, str):
-            return len(content.encode())
+            return len(content) if content.isascii() else len(content.encode())
         case "N" if isinstance(content, str):
             return _number_size(content)
         case "B" if isinstance(content, str):

@@ -4,13 +4,23 @@ It stores and finds; it knows nothing of AWS's rules. Callers hold the embedded 
 """
 
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 from ddb_lake.embedded_aws.errors import JournalError
+from ddb_lake.embedded_aws.file_lock import FileLock
+from ddb_lake.embedded_aws.versions import Version, Versions
 
-_FORMAT = 1
+_FORMAT = 2
+_CACHE_KIB = 64_000
+_CHECKPOINT_PAGES = 4_000
+_KEYS_AT_ONCE = 500
+_KEY_AND_TIME = itemgetter(1, 2)
 
 # The versions of a table lie on disk in the order of their keys, and those of a key in the order of time:
 # a full export is one pass over them. The index by time finds the keys that an incremental export is about.
@@ -27,49 +37,16 @@ CREATE TABLE version (
     PRIMARY KEY (table_number, key, us)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX version_by_time ON version (table_number, us);
+CREATE TABLE transaction_token (
+    region TEXT NOT NULL, token TEXT NOT NULL, fingerprint BLOB NOT NULL, us INTEGER NOT NULL,
+    PRIMARY KEY (region, token)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE export (arn TEXT PRIMARY KEY, record BLOB NOT NULL) STRICT;
-CREATE TABLE bucket (name TEXT PRIMARY KEY, region TEXT NOT NULL) STRICT;
 CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), state BLOB NOT NULL) STRICT;
 CREATE TABLE sequence (one INTEGER PRIMARY KEY CHECK (one = 1), newest INTEGER NOT NULL) STRICT;
 INSERT INTO sequence VALUES (1, 0);
 PRAGMA user_version = {_FORMAT};
 """
-
-
-@dataclass(frozen=True)
-class Version:
-    """What a key's item became at one time.
-
-    Attributes:
-        key: The encoded primary key.
-        us: The write time in µs since the epoch.
-        image: The item as DynamoDB JSON, or None for a delete.
-        size: The item's size in bytes; 0 for a delete.
-    """
-
-    key: bytes
-    us: int
-    image: bytes | None
-    size: int
-
-
-@dataclass(frozen=True)
-class Change:
-    """A key that was written in a window: its images before the window and at the window's end.
-
-    Attributes:
-        key: The encoded primary key.
-        us: The time of the last write in the window, in µs since the epoch.
-        old: The item before the window as DynamoDB JSON, or None if there was none.
-        new: The item at the window's end, or None if there was none.
-        size: The bytes of both images.
-    """
-
-    key: bytes
-    us: int
-    old: bytes | None
-    new: bytes | None
-    size: int
 
 
 @dataclass(frozen=True)
@@ -82,53 +59,89 @@ class TableRequest:
 
 
 @dataclass(frozen=True)
-class Bucket:
-    """A bucket that exists."""
+class TransactionToken:
+    """A transaction that was done, as its ClientRequestToken names it.
 
-    name: str
+    Attributes:
+        region: The region that it was sent to.
+        token: The ClientRequestToken.
+        fingerprint: Equal for requests that ask for the same.
+        us: When it was done, in µs since the epoch.
+    """
+
     region: str
+    token: str
+    fingerprint: bytes
+    us: int
 
 
-class Journal:
-    """The journal in a file, or in memory only.
+class Journal(Versions):
+    """The journal in a file.
 
     Args:
-        path: The SQLite file, created if absent; None keeps the journal in memory.
+        path: The SQLite file, created if absent; None keeps the journal in a file that is removed at the end.
 
     Raises:
         JournalError: If the file is no journal or is of another format, or another process holds it.
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._name = str(path or ":memory:")
+        self._temporary = None if path is not None else tempfile.TemporaryDirectory(prefix="embedded-aws-")
+        self._path = Path(self._temporary.name, "aws.sqlite") if self._temporary else Path(path or "")
+        # One process holds a journal: two would stamp writes without knowing of each other.
         try:
-            self._db = sqlite3.connect(self._name, check_same_thread=False, isolation_level=None, timeout=1)
-            # One process holds a journal: two would stamp writes without knowing of each other.
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._lock = FileLock(self._path.with_name(f"{self._path.name}.lock"))
+        except OSError as error:
+            raise JournalError(
+                f"{self._path} can't be used as the journal ({error}); stop the process that holds it, "
+                "or name another file"
+            ) from error
+        try:
+            self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self) -> None:
+        try:
+            db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=1)
+            db.execute("PRAGMA journal_mode = WAL")
             # Survives the end of the process at any time; a power cut may cost the newest writes.
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            (found,) = self._db.execute("PRAGMA user_version").fetchone()
-            is_new = not self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+            db.execute(f"PRAGMA synchronous = {'OFF' if self._temporary else 'NORMAL'}")
+            # Keys are in the order of hashes, so that each write of many touches pages all over the file.
+            db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+            (found,) = db.execute("PRAGMA user_version").fetchone()
+            is_new = not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
             if is_new:
-                self._db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
-            with self._transaction():
-                pass  # takes the exclusive lock now, not with the first write
+                db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
         except sqlite3.Error as error:
             raise JournalError(
-                f"{self._name} can't be used as the journal ({error}); stop the process that holds it, "
+                f"{self._path} can't be used as the journal ({error}); stop the process that holds it, "
                 "or name another file"
             ) from error
         if not is_new and found != _FORMAT:
-            self._db.close()
+            db.close()
             raise JournalError(
-                f"{self._name} is a database of format {found}, and a journal has format {_FORMAT}; name another file"
+                f"{self._path} is a database of format {found}, and a journal has format {_FORMAT}; name another file"
             )
-        self._table_numbers: dict[str, int] = dict(self._db.execute("SELECT table_id, number FROM source_table"))
+        super().__init__(db, dict(db.execute("SELECT table_id, number FROM source_table")))
 
     def close(self) -> None:
         """Close the file; the journal can't be used any more."""
         self._db.close()
+        self._lock.release()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    @contextmanager
+    def reader(self) -> Iterator[Versions]:
+        """Open the journal once more, to read versions without the embedded AWS's lock."""
+        db = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        try:
+            yield Versions(db, self._table_numbers)
+        finally:
+            db.close()
 
     # Tables
 
@@ -159,18 +172,46 @@ class Journal:
         )
         return [TableRequest(*row) for row in rows]
 
+    def has_indexes(self, table_id: str) -> bool:
+        """Tell whether a request that shaped a table has spoken of secondary indexes."""
+        return any(b"SecondaryIndex" in request.body for request in self.table_requests(table_id))
+
     # Versions
 
     def append(self, versions: Iterable[tuple[str, Version]]) -> None:
         """Record versions, each with its table's id, all or none of them; returns once they are committed."""
         with self._transaction():
-            (newest,) = self._db.execute("SELECT newest FROM sequence").fetchone()
-            rows = [
-                (self._table_numbers[table_id], each.key, each.us, sequence, each.image, each.size)
-                for sequence, (table_id, each) in enumerate(versions, newest + 1)
-            ]
-            self._db.executemany("INSERT INTO version VALUES (?, ?, ?, ?, ?, ?)", rows)
-            self._db.execute("UPDATE sequence SET newest = ?", (newest + len(rows),))
+            self._insert_versions(versions)
+
+    def append_transaction(
+        self, versions: Iterable[tuple[str, Version]], token: TransactionToken, outdated_us: int
+    ) -> None:
+        """Record the versions of a transaction together with its token, and forget tokens up to a time."""
+        with self._transaction():
+            self._insert_versions(versions)
+            self._db.execute("DELETE FROM transaction_token WHERE us <= ?", (outdated_us,))
+            self._db.execute(
+                "INSERT OR REPLACE INTO transaction_token VALUES (?, ?, ?, ?)",
+                (token.region, token.token, token.fingerprint, token.us),
+            )
+
+    def transaction_token(self, region: str, token: str) -> TransactionToken | None:
+        """Return what is recorded of a ClientRequestToken."""
+        row = self._db.execute(
+            "SELECT region, token, fingerprint, us FROM transaction_token WHERE region = ? AND token = ?",
+            (region, token),
+        ).fetchone()
+        return row and TransactionToken(*row)
+
+    def _insert_versions(self, versions: Iterable[tuple[str, Version]]) -> None:
+        (newest,) = self._db.execute("SELECT newest FROM sequence").fetchone()
+        rows = [
+            (self._table_numbers[table_id], each.key, each.us, sequence, each.image, each.size)
+            for sequence, (table_id, each) in enumerate(versions, newest + 1)
+        ]
+        rows.sort(key=_KEY_AND_TIME)  # as they lie on disk
+        self._db.executemany("INSERT INTO version VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._db.execute("UPDATE sequence SET newest = ?", (newest + len(rows),))
 
     def sequence(self) -> int:
         """Return the number of the newest version: together with a time it names a snapshot for ever."""
@@ -185,6 +226,19 @@ class Journal:
         ).fetchone()
         return row and Version(*row)
 
+    def newest_of(self, table_id: str, keys: Iterable[bytes]) -> dict[bytes, Version]:
+        """Return the newest versions, which may be deletes, of those keys that were ever written."""
+        found: dict[bytes, Version] = {}
+        pending = iter(sorted(keys))
+        while some := list(islice(pending, _KEYS_AT_ONCE)):
+            rows = self._db.execute(
+                "SELECT key, max(us), image, size FROM version "
+                f"WHERE table_number = ? AND key IN ({', '.join('?' * len(some))}) GROUP BY key",
+                (self._table_numbers[table_id], *some),
+            )
+            found |= {row[0]: Version(*row) for row in rows}
+        return found
+
     def newest_us(self) -> int:
         """Return the time of the newest write of all, in µs since the epoch; 0 if there is none."""
         newest = self._db.execute(
@@ -198,51 +252,7 @@ class Journal:
             "SELECT min(us) FROM version WHERE table_number = ?", (self._table_numbers[table_id],)
         ).fetchone()[0]
 
-    def items(self, table_id: str, before_us: int, sequence: int) -> Iterator[Version]:
-        """Yield a table's items as they were just before a time, in the order of their keys.
-
-        Args:
-            table_id: The table.
-            before_us: Writes at or after this time, in µs since the epoch, don't count.
-            sequence: Versions with a greater number than this don't count either.
-        """
-        # SQLite takes the bare columns of such a query from the row that holds the maximum.
-        rows = self._db.execute(
-            "SELECT key, max(us), image, size FROM version WHERE table_number = ? AND us < ? AND sequence <= ? "
-            "GROUP BY key ORDER BY key",
-            (self._table_numbers[table_id], before_us, sequence),
-        )
-        return (Version(*row) for row in rows if row[2] is not None)
-
-    def changes(self, table_id: str, start_us: int, end_us: int, sequence: int) -> Iterator[Change]:
-        """Yield the keys that were written in `[start_us, end_us)`, in their order, at most once each.
-
-        A key that existed neither before the window nor at its end is left out.
-        """
-        rows = self._db.execute(
-            """
-            SELECT latest.key, latest.us, earlier.image, latest.image, latest.size + coalesce(earlier.size, 0)
-            FROM (
-                SELECT key, max(us) AS us, image, size FROM version INDEXED BY version_by_time
-                WHERE table_number = :table AND us >= :start AND us < :end AND sequence <= :sequence GROUP BY key
-            ) AS latest
-            LEFT JOIN version AS earlier ON earlier.table_number = :table AND earlier.key = latest.key
-                AND earlier.us = (
-                    SELECT max(us) FROM version AS before WHERE before.table_number = :table
-                    AND before.key = latest.key AND before.us < :start AND before.sequence <= :sequence
-                )
-            ORDER BY latest.key
-            """,
-            {
-                "table": self._table_numbers[table_id],
-                "start": start_us,
-                "end": end_us,
-                "sequence": sequence,
-            },
-        )
-        return (Change(*row) for row in rows if row[2] is not None or row[3] is not None)
-
-    # Exports, buckets, clock
+    # Exports and clock
 
     def put_export(self, arn: str, record: bytes) -> None:
         """Record an export, or replace what is recorded of it."""
@@ -251,18 +261,6 @@ class Journal:
     def exports(self) -> list[bytes]:
         """Return the records of all exports in the order of their ARNs."""
         return [record for (record,) in self._db.execute("SELECT record FROM export ORDER BY arn")]
-
-    def put_bucket(self, bucket: Bucket) -> None:
-        """Record that a bucket exists."""
-        self._db.execute("INSERT OR REPLACE INTO bucket VALUES (?, ?)", (bucket.name, bucket.region))
-
-    def remove_bucket(self, name: str) -> None:
-        """Record that a bucket exists no more."""
-        self._db.execute("DELETE FROM bucket WHERE name = ?", (name,))
-
-    def buckets(self) -> list[Bucket]:
-        """Return the buckets that exist."""
-        return [Bucket(*row) for row in self._db.execute("SELECT name, region FROM bucket ORDER BY name")]
 
     def put_clock(self, state: bytes) -> None:
         """Record the state of the clock."""

@@ -62,9 +62,15 @@ class KeySchema:
         return head if self.sort is None else head + _encode_value(self.sort, item)
 
 
-def file_of(key: bytes, files: int) -> int:
-    """Return which of an export's files, counted from 0, holds the item with this encoded key."""
-    return int.from_bytes(key[:_HASH_BYTES]) * files >> 8 * _HASH_BYTES
+def first_key_after(index: int, files: int) -> bytes | None:
+    """Return what is greater than every encoded key of one of an export's files, counted from 0.
+
+    Each file has an equal share of the hashes; the last one has no bound.
+    """
+    if index == files - 1:
+        return None
+    bound = -(-((index + 1) << 8 * _HASH_BYTES) // files)
+    return bound.to_bytes(_HASH_BYTES)
 
 
 def _encode_value(attribute: KeyAttribute, item: Mapping[str, Any]) -> bytes:

@@ -3,9 +3,10 @@
 import decimal
 import io
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import orjson
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app  # pyright: ignore[reportMissingTypeStubs]
@@ -27,29 +28,31 @@ class MotoBackend:
     """
 
     def __init__(self) -> None:
-        # One S3 request after the other: moto looks at a put's condition first and stores the object later.
-        self._s3_lock = threading.Lock()
+        self._others_lock = threading.Lock()
         self._application = DomainDispatcherApplication(create_backend_app)
+        self.prepare: Callable[[str, str, Any], None] = _need_nothing
+        """Called with region, operation and request before a DynamoDB request is sent."""
 
     def reset(self) -> None:
         """Forget everything that this process has stored in moto."""
-        answer = self._send(_environ("POST", "/moto-api/reset", "", {}, b""))
+        answer = self.send(_environ("POST", "/moto-api/reset", "", {}, b""))
         if answer.status != 200:
             raise BackendError(f"moto refused to reset: {answer.status} {answer.body[:500]!r}")
 
     def account_id(self) -> str:
         """Return the account that moto plays (the environment's MOTO_ACCOUNT_ID chooses it)."""
         body = b"Action=GetCallerIdentity&Version=2011-06-15"
-        headers = {"Content-Type": "application/x-www-form-urlencoded", **_signed("sts", "us-east-1")}
-        text = self._send(_environ("POST", "/", "", headers, body)).body.decode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        text = self.send(wsgi_environ("sts", "us-east-1", "POST", "/", "", headers, body)).body.decode()
         return text.partition("<Account>")[2].partition("</Account>")[0]
 
     def pass_on(self, environ: dict[str, Any]) -> Answer:
-        """Send a client's request for S3, STS or IAM as it came, in the form of a WSGI environment."""
-        with self._s3_lock:
-            return self._send(environ)
+        """Send a client's request for STS or IAM as it came, one after the other."""
+        with self._others_lock:
+            return self.send(environ)
 
-    def _send(self, environ: dict[str, Any]) -> Answer:
+    def send(self, environ: dict[str, Any]) -> Answer:
+        """Send a request in the form of a WSGI environment, and wait for its whole answer."""
         status_line = ""
         headers: list[tuple[str, str]] = []
 
@@ -69,12 +72,12 @@ class MotoBackend:
 
     def dynamodb(self, region: str, operation: str, request: Any) -> Answer:
         """Send one DynamoDB request (JSON values) in moto's own account."""
-        headers = {
-            "Content-Type": JSON_1_0,
-            "X-Amz-Target": f"{DYNAMODB_TARGET}.{operation}",
-            **_signed("dynamodb", region),
-        }
-        return self._send(_environ("POST", "/", "", headers, orjson.dumps(request)))
+        self.prepare(region, operation, request)
+        return self._send_dynamodb(region, operation, request)
+
+    def _send_dynamodb(self, region: str, operation: str, request: Any) -> Answer:
+        headers = {"Content-Type": JSON_1_0, "X-Amz-Target": f"{DYNAMODB_TARGET}.{operation}"}
+        return self.send(wsgi_environ("dynamodb", region, "POST", "/", "", headers, orjson.dumps(request)))
 
     def expect(self, region: str, operation: str, request: Any) -> Any:
         """Send a DynamoDB request that must succeed, and return its payload.
@@ -87,6 +90,18 @@ class MotoBackend:
             raise BackendError(f"moto refused {operation} in {region}: {answer.body[:500]!r}")
         return answer.json()
 
+    def load_items(self, region: str, table: str, items: Iterable[dict[str, Any]]) -> None:
+        """Put items, while a request is being prepared.
+
+        Raises:
+            BackendError: If moto refuses a batch.
+        """
+        puts = ({"PutRequest": {"Item": item}} for item in items)
+        while batch := list(islice(puts, LARGEST_BATCH)):
+            answer = self._send_dynamodb(region, "BatchWriteItem", {"RequestItems": {table: batch}})
+            if answer.status != 200:
+                raise BackendError(f"moto refused items of {table} in {region}: {answer.body[:500]!r}")
+
     def write_items(self, region: str, table: str, writes: Iterable[dict[str, Any]]) -> None:
         """Write many items: `writes` are the PutRequest and DeleteRequest members of BatchWriteItem.
 
@@ -97,19 +112,32 @@ class MotoBackend:
         for start in range(0, len(pending), LARGEST_BATCH):
             self.expect(region, "BatchWriteItem", {"RequestItems": {table: pending[start : start + LARGEST_BATCH]}})
 
-    def s3(
-        self,
-        region: str,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
-    ) -> Answer:
-        """Send one S3 request with path-style addressing: `path` is `/bucket` or `/bucket/key`, unquoted."""
-        signed = {**_signed("s3", region), **(headers or {})}
-        with self._s3_lock:
-            return self._send(_environ(method, path, urlencode(query or {}), signed, body))
+
+def _need_nothing(region: str, operation: str, request: Any) -> None:
+    """Prepare nothing."""
+
+
+def wsgi_environ(
+    service: str,
+    region: str,
+    method: str,
+    path: str,
+    query: str,
+    headers: Mapping[str, str] | None,
+    body: bytes,
+) -> dict[str, Any]:
+    """Return a request of our own to a service of moto as a WSGI environment (PEP 3333).
+
+    Args:
+        service: Such as `s3`.
+        region: The region.
+        method: The HTTP method.
+        path: The path, unquoted.
+        query: The query string, quoted.
+        headers: Headers beside those of the signature.
+        body: The body.
+    """
+    return _environ(method, path, query, {**_signed(service, region), **(headers or {})}, body)
 
 
 def _signed(service: str, region: str) -> dict[str, str]:

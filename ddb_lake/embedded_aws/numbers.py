@@ -5,9 +5,10 @@ Rules: AWS developer guide, "Supported data types: Number"; plain notation as ob
 
 import re
 from decimal import Decimal
+from typing import Any
 
 from ddb_lake.embedded_aws.errors import validation
-from ddb_lake.embedded_aws.json_values import JsonArray, is_array, is_object
+from ddb_lake.embedded_aws.json_values import JsonArray
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
 _ALREADY_NORMAL = re.compile(r"0|-?[1-9]\d{0,37}", re.ASCII)
@@ -45,7 +46,7 @@ def normalise(text: str) -> str:
     return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 
-def normalise_numbers(value: object) -> None:
+def normalise_numbers(value: Any) -> None:
     """Normalise, in place, every number within a request's or an answer's JSON.
 
     A number is an object whose only member is `N` with a string, or `NS` with a list: attribute values are
@@ -54,19 +55,19 @@ def normalise_numbers(value: object) -> None:
     Raises:
         AwsError: As `normalise`.
     """
-    if is_object(value):
+    if isinstance(value, dict):
         if len(value) == 1:
-            number: object = value.get("N")
-            numbers: object = value.get("NS")
-            if isinstance(number, str):
-                value["N"] = normalise(number)
+            ((kind, content),) = value.items()
+            if isinstance(content, str):  # most values are texts or numbers
+                if kind == "N":
+                    value["N"] = normalise(content)
                 return
-            if is_array(numbers):
-                value["NS"] = _normalise_set(numbers)
+            if kind == "NS" and isinstance(content, list):
+                value["NS"] = _normalise_set(content)
                 return
         for member in value.values():
             normalise_numbers(member)
-    elif is_array(value):
+    elif isinstance(value, list):
         for element in value:
             normalise_numbers(element)
 

@@ -6,7 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
-from ddb_lake.embedded_aws.application import Application
+from ddb_lake.embedded_aws.access import AccessRules
+from ddb_lake.embedded_aws.application import Application, Reach
 from ddb_lake.embedded_aws.clock import Clock, ClockMode
 from ddb_lake.embedded_aws.control import Control
 from ddb_lake.embedded_aws.errors import EmbeddedAwsError
@@ -32,7 +33,9 @@ class EmbeddedAws:
         clock: How time passes; see `Clock`.
         at: Where an `offset`, `frozen` or `request` clock begins.
         files: Data files of each export.
-        host: The address to listen on, which must be a loopback address.
+        host: The address to listen on, which must be a loopback address unless `reach` says otherwise.
+        access: Who may do what, or None where everybody may do everything.
+        reach: `loopback`, or `any` to serve other machines too, which can then read and change everything.
 
     Raises:
         EmbeddedAwsError: If the host is not loopback, another one is running in this process, the port is
@@ -51,13 +54,16 @@ class EmbeddedAws:
         at: datetime | None = None,
         files: int = 4,
         host: str = "127.0.0.1",
+        access: AccessRules | None = None,
+        reach: Reach = "loopback",
     ) -> None:
-        if not ipaddress.ip_address(host).is_loopback:
-            raise EmbeddedAwsError(f"{host} is no loopback address; the embedded AWS listens on loopback alone")
+        _check_host(host, reach)
         self._journal = journal
         self._host = host
         self._port = port
         self._clock = Clock(clock, None if at is None else to_us(at))
+        self._access = access
+        self._reach: Reach = reach
         self._settings = Settings(round(delay * _SECOND_US), files)
         self._server: HttpServer | None = None
 
@@ -66,7 +72,7 @@ class EmbeddedAws:
         if not self._running.acquire(blocking=False):
             raise EmbeddedAwsError("another embedded AWS runs in this process; close it first")
         try:
-            self._application = Application(self._journal, self._clock, self._settings)
+            self._application = Application(self._journal, self._clock, self._settings, self._access, self._reach)
             try:
                 self._server = HttpServer(self._host, self._port, self._application)
             except (OSError, SystemExit) as error:
@@ -112,3 +118,15 @@ class EmbeddedAws:
         self, exception_type: type[BaseException] | None, exception: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_host(host: str, reach: Reach) -> None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise EmbeddedAwsError(f"{host!r} is no IP address to listen on; 127.0.0.1 is one") from None
+    if reach == "loopback" and not address.is_loopback:
+        raise EmbeddedAwsError(
+            f"{host} is no loopback address; the embedded AWS listens on loopback alone, because it lets everybody "
+            "in: --allow-any-host is for networks where you trust everybody"
+        )

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from ddb_lake.embedded_aws.errors import ControlError
 
 _SECOND_US = 1_000_000
 _MOST_FILES = 1_024
+
+Delay = int | Literal["aws"]
+"""How long exports take: µs, or as long as AWS's were seen to take."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,12 @@ class Settings:
 
     def __init__(self, delay_us: int, files: int) -> None:
         self.files = files
-        self._delay_us = delay_us
+        self._delay: Delay = delay_us
         self._next: str | Failure = "completes"
         self._latest = "enforced"
+        self._expired_items = "deleted"
+        self._throttling = "off"
+        self._unprocessed = 0
         self.change({"files": files, "delay_seconds": Decimal(delay_us) / _SECOND_US})
 
     def describe(self) -> dict[str, Any]:
@@ -43,10 +49,13 @@ class Settings:
         if isinstance(following, Failure):
             following = {"failure_code": following.code, "failure_message": following.message}
         return {
-            "delay_seconds": self._delay_us / _SECOND_US,
+            "delay_seconds": "aws" if self._delay == "aws" else self._delay / _SECOND_US,
             "files": self.files,
             "next_export": following,
             "latest_restorable": self._latest,
+            "expired_items": self._expired_items,
+            "throttling": self._throttling,
+            "unprocessed_writes": self._unprocessed,
         }
 
     def change(self, changes: Mapping[str, Any]) -> None:
@@ -59,7 +68,9 @@ class Settings:
         for name, value in changes.items():
             match name, value:
                 case "delay_seconds", int() | float() | Decimal() if not isinstance(value, bool) and value >= 0:
-                    applied["_delay_us"] = int(Decimal(str(value)) * _SECOND_US)
+                    applied["_delay"] = int(Decimal(str(value)) * _SECOND_US)
+                case "delay_seconds", "aws":
+                    applied["_delay"] = value
                 case "files", int() if not isinstance(value, bool) and 1 <= value <= _MOST_FILES:
                     applied["files"] = value
                 case "next_export", "completes" | "holds":
@@ -68,18 +79,44 @@ class Settings:
                     applied["_next"] = Failure(code, message)
                 case "latest_restorable", "enforced" | "ignored":
                     applied["_latest"] = value
-                case (("delay_seconds" | "files" | "next_export" | "latest_restorable"), _):
+                case "expired_items", "deleted" | "kept":
+                    applied["_expired_items"] = value
+                case "unprocessed_writes", int() if not isinstance(value, bool) and value >= 0:
+                    applied["_unprocessed"] = value
+                case "throttling", "off" | "aws":
+                    applied["_throttling"] = value
+                case known, _ if known in _DOMAINS:
                     raise ControlError(f"the setting {name} can't be {value!r}; {_DOMAINS[name]}")
                 case _:
                     raise ControlError(f"there is no setting {name!r}; the settings are {', '.join(_DOMAINS)}")
         vars(self).update(applied)
 
-    def due_us(self, now_us: int) -> int | None:
-        """Return when an export that begins now is due, in µs; None if it is to be held."""
+    @property
+    def delay(self) -> Delay:
+        """How long exports take."""
+        return self._delay
+
+    @property
+    def deletes_expired_items(self) -> bool:
+        """Whether time to live deletes what has expired; else it stays, as on AWS for up to a few days."""
+        return self._expired_items == "deleted"
+
+    @property
+    def throttles(self) -> bool:
+        """Whether rapid calls of the export API are throttled."""
+        return self._throttling == "aws"
+
+    def take_unprocessed(self) -> int:
+        """Return how many writes of the batch that comes now are left; the one after it is done whole again."""
+        left, self._unprocessed = self._unprocessed, 0
+        return left
+
+    def take_hold(self) -> bool:
+        """Tell whether the export that begins now shall be held; the one after it completes again."""
         if self._next == "holds":
             self._next = "completes"
-            return None
-        return now_us + self._delay_us
+            return True
+        return False
 
     def take_failure(self) -> Failure | None:
         """Return how the export that begins now shall fail, if it shall; the one after it completes again."""
@@ -94,8 +131,11 @@ class Settings:
 
 
 _DOMAINS = {
-    "delay_seconds": "it is a number of seconds, 0 or more",
+    "delay_seconds": 'it is a number of seconds, 0 or more, or "aws"',
     "files": f"it is a whole number from 1 to {_MOST_FILES}",
     "next_export": 'it is "completes", "holds" or {"failure_code": …, "failure_message": …}',
     "latest_restorable": 'it is "enforced" (full exports lag 300 s behind) or "ignored"',
+    "expired_items": 'it is "deleted" (by the first request after an item has expired) or "kept"',
+    "unprocessed_writes": "it is how many of the next BatchWriteItem's writes are left in its UnprocessedItems",
+    "throttling": 'it is "off" or "aws" (rapid calls of the export API are refused)',
 }

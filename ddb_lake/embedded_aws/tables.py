@@ -49,7 +49,10 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Table:
-    """A source table. Its identity is its id: a name can be used again, an id can't."""
+    """A source table. Its identity is its id: a name can be used again, an id can't.
+
+    `ttl_attribute` names the attribute that says when an item expires, if time to live is switched on.
+    """
 
     id: str
     region: str
@@ -59,6 +62,7 @@ class Table:
     created_us: int
     deleted_us: int | None = None
     recovery: Recovery | None = None
+    ttl_attribute: str | None = None
 
     def to_json(self) -> bytes:
         """Return the table as the journal's record."""
@@ -137,6 +141,10 @@ class Tables:
     def delete(self, table: Table, now_us: int) -> None:
         """Take note that a table was deleted; its history stays for the exports that were made of it."""
         self._save(replace(table, deleted_us=now_us))
+
+    def set_ttl(self, table: Table, attribute: str | None) -> Table:
+        """Switch time to live on by the attribute that says when an item expires, or off."""
+        return self._save(replace(table, ttl_attribute=attribute))
 
     def switch_recovery_on(self, table: Table, days: int | None, now_us: int) -> Table:
         """Switch point-in-time recovery on, or change for how long it keeps data (35 days by default)."""

@@ -47,7 +47,15 @@ def dynamodb_answer(payload: Any, status: int = 200) -> Answer:
 def dynamodb_error(error: AwsError) -> Answer:
     """Return DynamoDB's answer for an error."""
     namespace = _VALIDATION_NAMESPACE if error.code in _FRONT_END_ERRORS else _DYNAMODB_NAMESPACE
-    return dynamodb_answer({"__type": namespace + error.code, "message": error.message}, error.status)
+    payload = {"__type": namespace + error.code, "message": error.message, **error.details}
+    return dynamodb_answer(payload, error.status)
+
+
+def query_error(error: AwsError) -> Answer:
+    """Return the answer of STS or IAM for an error."""
+    text = f"<Type>Sender</Type><Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
+    body = f"<ErrorResponse><Error>{text}</Error><RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>"
+    return Answer(error.status, (("Content-Type", "text/xml"),), body.encode())
 
 
 def s3_error(error: AwsError) -> Answer:

@@ -4,7 +4,7 @@ Callers hold the embedded AWS's lock around {stamp, forward, journal}: that make
 lets an export see every write that was stamped before it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,16 @@ import orjson
 
 from ddb_lake.embedded_aws.clock import Clock
 from ddb_lake.embedded_aws.errors import AwsError, validation
+from ddb_lake.embedded_aws.expiry import Expiry
 from ddb_lake.embedded_aws.items import LARGEST_ITEM, item_size
-from ddb_lake.embedded_aws.journal import Journal, Version
+from ddb_lake.embedded_aws.journal import Journal, TransactionToken
 from ddb_lake.embedded_aws.json_values import JsonObject, array_in, is_object, object_in
 from ddb_lake.embedded_aws.moto_backend import LARGEST_BATCH, MotoBackend
 from ddb_lake.embedded_aws.numbers import normalise_numbers
+from ddb_lake.embedded_aws.settings import Settings
 from ddb_lake.embedded_aws.tables import Table, Tables
+from ddb_lake.embedded_aws.transaction_tokens import TransactionTokens
+from ddb_lake.embedded_aws.versions import Version
 from ddb_lake.embedded_aws.wire import Answer, dynamodb_answer
 
 
@@ -59,11 +63,16 @@ def _delete(table: Table, key: object) -> Write:
 class Writes:
     """Serves the write operations: PutItem, UpdateItem, DeleteItem, BatchWriteItem and TransactWriteItems."""
 
-    def __init__(self, moto: MotoBackend, journal: Journal, tables: Tables, clock: Clock) -> None:
+    def __init__(
+        self, moto: MotoBackend, journal: Journal, tables: Tables, clock: Clock, settings: Settings, expiry: Expiry
+    ) -> None:
         self._moto = moto
         self._journal = journal
         self._tables = tables
         self._clock = clock
+        self._settings = settings
+        self._expiry = expiry
+        self._tokens = TransactionTokens(journal)
         self._serve = {
             "PutItem": self._put_item,
             "UpdateItem": self._update_item,
@@ -122,13 +131,34 @@ class Writes:
             raise validation("Provided list of item keys contains duplicates")
         if len(writes) > LARGEST_BATCH:
             raise validation("Too many items requested for the BatchWriteItem call")
+        held = self._hold_back(resolved)
+        if held and not resolved:
+            raise AwsError(
+                "ProvisionedThroughputExceededException",
+                "The level of configured provisioned throughput for the table was exceeded. Consider increasing your "
+                "provisioning level with the UpdateTable API.",
+            )
         answer = self._attempt(region, "BatchWriteItem", {**request, "RequestItems": resolved}, writes)
         if answer.status != 200:
             return answer
+        if held:
+            answer = dynamodb_answer({**answer.json(), "UnprocessedItems": held})
         left = self._batch_writes(region, object_in(answer.json(), "UnprocessedItems"))
         unprocessed = {(write.table.id, write.key) for write in left}
         self._append([write for write in writes if (write.table.id, write.key) not in unprocessed])
         return answer
+
+    def _hold_back(self, requests: JsonObject) -> JsonObject:
+        """Take the last writes out of a batch, where the settings want some to be left, and return them."""
+        held: JsonObject = {}
+        for _ in range(self._settings.take_unprocessed()):
+            if not requests:
+                break
+            name = next(reversed(requests))
+            held.setdefault(name, []).insert(0, requests[name].pop())
+            if not requests[name]:
+                del requests[name]
+        return held
 
     def _batch_writes(self, region: str, requests: Mapping[str, Any]) -> Iterator[Write]:
         for name, table_requests in requests.items():
@@ -146,6 +176,10 @@ class Writes:
                         )
 
     def _transact_write_items(self, region: str, request: Any) -> Answer:
+        now_us = self._clock.now_us()
+        token = self._tokens.new(region, request, now_us)
+        if token is not None and self._tokens.is_done(token):
+            return dynamodb_answer({})
         actions: list[tuple[str, Any]] = [
             (kind, action) for each in array_in(request, "TransactItems") for kind, action in each.items()
         ]
@@ -154,8 +188,14 @@ class Writes:
             table = self._table(region, action)
             touched.append(_put(table, action.get("Item")) if kind == "Put" else _delete(table, action.get("Key")))
         answer = self._attempt(region, "TransactWriteItems", request, touched)
-        if answer.status == 200:
-            self._append(list(self._transacted(region, actions)), self._clock.stamp())
+        if answer.status != 200:
+            return answer
+        try:
+            writes = list(self._transacted(region, actions))
+        except AwsError:  # an item has become too large, or a number of it
+            self._undo(touched)
+            raise
+        self._append_transaction(writes, token)
         return answer
 
     def _transacted(self, region: str, actions: list[tuple[str, Any]]) -> Iterator[Write]:
@@ -189,15 +229,29 @@ class Writes:
             self._undo(touched)
         return answer
 
-    def _append(self, writes: list[Write], transaction_us: int | None = None) -> None:
-        """Journal writes that moto has done, each at its own time or all at a transaction's."""
+    def _append(self, writes: list[Write]) -> None:
+        """Journal writes that moto has done, each at its own time."""
+        self._journal.append(self._versions((write, self._clock.stamp()) for write in self._effective(writes)))
+
+    def _append_transaction(self, writes: list[Write], token: TransactionToken | None) -> None:
+        """Journal the writes of a transaction that moto has done, all at one time."""
+        us = self._clock.stamp()
+        versions = self._versions((write, us) for write in self._effective(writes))
+        if token is None:
+            self._journal.append(versions)
+        else:
+            self._journal.append_transaction(versions, token, self._tokens.outdated_us(token.us))
+
+    def _effective(self, writes: list[Write]) -> list[Write]:
+        """Leave out deletes of what isn't there: they write nothing."""
+        return [write for write in writes if write.image is not None or self._newest_image(write) is not None]
+
+    def _versions(self, timed: Iterable[tuple[Write, int]]) -> list[tuple[str, Version]]:
         versions: list[tuple[str, Version]] = []
-        for write in writes:
-            if write.image is None and self._newest_image(write) is None:
-                continue  # deleting what isn't there writes nothing
-            us = self._clock.stamp() if transaction_us is None else transaction_us
+        for write, us in timed:
+            self._expiry.observe(write.table, write.image)
             versions.append((write.table.id, Version(write.key, us, write.image, write.size)))
-        self._journal.append(versions)
+        return versions
 
     def _undo(self, writes: list[Write]) -> None:
         """Bring these keys in moto back to what the journal knows of them."""

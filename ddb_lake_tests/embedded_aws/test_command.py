@@ -26,7 +26,7 @@ def test_it_says_where_it_is_and_stops_cleanly(tmp_path: Path, number: signal.Si
             process.send_signal(number)
             output, errors = process.communicate(timeout=20)
     assert (process.returncode, output, errors) == (0, "", "")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["aws.sqlite"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["aws.sqlite", "aws.sqlite.objects"]
 
 
 @pytest.mark.parametrize(

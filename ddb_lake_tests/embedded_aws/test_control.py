@@ -9,7 +9,15 @@ import pytest
 from ddb_lake.embedded_aws import ControlError
 from ddb_lake_tests.cloud import Cloud
 
-DEFAULTS = {"delay_seconds": 0.0, "files": 4, "next_export": "completes", "latest_restorable": "enforced"}
+DEFAULTS = {
+    "delay_seconds": 0.0,
+    "files": 4,
+    "next_export": "completes",
+    "latest_restorable": "enforced",
+    "expired_items": "deleted",
+    "throttling": "off",
+    "unprocessed_writes": 0,
+}
 
 
 def test_settings_are_told_without_a_change(cloud: Cloud) -> None:
@@ -31,6 +39,9 @@ def test_a_setting_is_changed_alone(cloud: Cloud) -> None:
         ({"next_export": "explodes"}, "completes"),
         ({"next_export": {"failure_code": "X"}}, "failure_message"),
         ({"latest_restorable": False}, "enforced"),
+        ({"expired_items": True}, "deleted"),
+        ({"throttling": 20}, "off"),
+        ({"unprocessed_writes": -1}, "UnprocessedItems"),
     ],
 )
 def test_a_bad_setting_changes_nothing(cloud: Cloud, changes: dict[str, Any], reason: str) -> None:

@@ -1,5 +1,6 @@
 """Every refusal of an export has AWS's code and text, and leaves no export behind."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from botocore.exceptions import ClientError
 from ddb_lake_tests.cloud import BUCKET, NOON, QUARTER, REGION, Cloud, error_of
 
 ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/measurement"
+EXPORT = f"{ARN}/export/01716790307109-5f9d6aaa"
 NOW = NOON + timedelta(days=2)
 FROM = NOW - QUARTER
 
@@ -79,6 +81,16 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         window(start=None),
         "ValidationException",
         "Invalid Request: ExportFromTime must be provided in IncrementalExportSpecification",
+    ),
+    "a KMS key that is none": (
+        {"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": "not a key"},
+        "ValidationException",
+        "Invalid Request: 1 validation error detected: Value 'not a key' at 's3SseKmsKeyId' failed to satisfy",
+    ),
+    "an empty filter": (
+        {"FilterSpecification": {}},
+        "ValidationException",
+        "Invalid Request: Invalid FilterSpecification: The specification can not be empty",
     ),
     "a KMS key without KMS": (
         {"S3SseKmsKeyId": "key"},
@@ -168,7 +180,12 @@ def test_without_recovery_there_is_no_export(
     [
         ({"S3Bucket": "no-such-bucket"}, "S3NoSuchBucket", "The specified bucket does not exist"),
         ({"S3BucketOwner": "999999999999"}, "S3AccessDenied", "Access Denied"),
-        ({"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": "mine"}, "KmsNotFoundException", "mine"),
+        ({"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": "mine"}, "KmsNotFoundException", "Key 'mine' does not exist"),
+        (
+            {"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": "arn:aws:kms:us-west-2:123456789012:key/1"},
+            "KmsNotFoundException",
+            "Invalid arn us-west-2",
+        ),
     ],
 )
 def test_what_is_wrong_with_the_bucket_shows_only_later(
@@ -186,6 +203,28 @@ def test_what_is_wrong_with_the_bucket_shows_only_later(
     assert "ExportManifest" not in failed
 
 
+@pytest.mark.parametrize("parameters", [{}, {"S3SseKmsKeyId": "alias/aws/s3"}])
+def test_the_key_of_s3_itself_is_there(cloud: Cloud, table: str, parameters: Any) -> None:
+    described = cloud.describe(cloud.start_full(table, S3SseAlgorithm="KMS", **parameters))
+    assert described["ExportStatus"] == "COMPLETED"
+    assert described.get("S3SseKmsKeyId") == parameters.get("S3SseKmsKeyId")
+
+
+def test_a_bucket_whose_policy_denies_makes_the_export_fail(cloud: Cloud, table: str) -> None:
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{BUCKET}/*"}
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    cloud.s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
+    export = cloud.start_full(table)
+    assert export["ExportStatus"] == "IN_PROGRESS"
+    assert cloud.describe(export)["FailureCode"] == "S3AccessDenied"
+    cloud.s3.delete_bucket_policy(Bucket=BUCKET)
+    cloud.control.settings(delay_seconds=60)
+    export = cloud.start_full(table)
+    cloud.s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))  # while it runs
+    cloud.control.advance(60)
+    assert cloud.describe(export)["FailureCode"] == "S3AccessDenied"
+
+
 def test_a_bucket_that_vanishes_makes_the_export_fail(cloud: Cloud, table: str) -> None:
     cloud.control.settings(delay_seconds=60)
     export = cloud.start_full(table)
@@ -201,7 +240,10 @@ def test_a_bucket_that_vanishes_makes_the_export_fail(cloud: Cloud, table: str) 
     [
         ("short", "ValidationException", "length greater than or equal to 37"),
         (ARN, "ValidationException", "Invalid Export ARN"),
-        (f"{ARN}/export/01716790307109-5f9d6aaa", "ExportNotFoundException", "Export not found"),
+        ("x" * 40, "ValidationException", "Invalid Export ARN"),
+        (EXPORT, "ExportNotFoundException", f"Export not found: Export not found: {EXPORT}"),
+        (EXPORT.replace("us-east-1", "us-west-2"), "ExportNotFoundException", "Export not found: Invalid export arn"),
+        (EXPORT.replace("123456789012", "999999999999"), "AccessDeniedException", "Access is denied"),
     ],
 )
 def test_describing_what_is_no_export(cloud: Cloud, arn: str, code: str, text: str) -> None:

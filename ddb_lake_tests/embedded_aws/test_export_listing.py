@@ -47,7 +47,7 @@ def test_a_page_has_1_to_25_exports(cloud: Cloud, size: int) -> None:
 
 
 def test_a_token_that_is_none_is_refused(cloud: Cloud) -> None:
-    with pytest.raises(ClientError, match="NextToken"):
+    with pytest.raises(ClientError, match="Invalid Request: Provided nextToken is invalid: é"):
         cloud.dynamodb.list_exports(NextToken="é")
 
 

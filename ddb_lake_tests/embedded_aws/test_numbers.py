@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from ddb_lake.embedded_aws.errors import AwsError
-from ddb_lake.embedded_aws.keys import KeyAttribute, KeySchema, file_of
+from ddb_lake.embedded_aws.keys import KeyAttribute, KeySchema, first_key_after
 from ddb_lake.embedded_aws.numbers import normalise, normalise_numbers
 
 numbers = st.tuples(st.integers(-(10**38) + 1, 10**38 - 1), st.integers(-130, 87)).map(
@@ -96,7 +96,9 @@ def test_keys_of_one_partition_sort_by_their_numbers(first: Decimal, second: Dec
 def test_keys_in_their_order_fill_one_file_after_the_other(keys: list[str], files: int) -> None:
     schema = KeySchema(KeyAttribute("p", "S"))
     encoded = sorted(schema.encode({"p": {"S": key}}) for key in keys)
-    indices = [file_of(key, files) for key in encoded]
-    assert indices == sorted(indices)
-    assert all(0 <= index < files for index in indices)
+    *ends, last = [first_key_after(index, files) for index in range(files)]
+    assert last is None
+    indices = [sum(end is not None and key >= end for end in ends) for key in encoded]
+    hashes = [int.from_bytes(key[:8]) for key in encoded]
+    assert indices == [number * files >> 64 for number in hashes]
     assert len(set(encoded)) == len(keys)

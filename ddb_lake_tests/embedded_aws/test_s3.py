@@ -118,6 +118,19 @@ def test_it_listens_on_loopback_alone(host: str) -> None:
         EmbeddedAws(host=host)
 
 
+def test_other_machines_are_served_only_when_told_so() -> None:
+    with EmbeddedAws(host="0.0.0.0", reach="any") as aws:
+        port = aws.url.rpartition(":")[2]
+        health = Request(f"http://127.0.0.1:{port}/_local/health", headers={"Host": "aws.example"})
+        with urlopen(health) as answer:
+            assert answer.status == 200
+
+
+def test_a_host_that_is_no_address_is_explained() -> None:
+    with pytest.raises(EmbeddedAwsError, match="no IP address"):
+        EmbeddedAws(host="example.org")
+
+
 def test_a_process_holds_one(cloud: Cloud) -> None:
     with pytest.raises(EmbeddedAwsError, match="close it first"):
         EmbeddedAws().start()

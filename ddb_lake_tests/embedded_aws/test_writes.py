@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -212,6 +213,30 @@ def test_a_batch_with_a_bad_write_writes_nothing(cloud: Cloud, table: str, reque
     assert changes(cloud, table) == {}
 
 
+def test_what_a_batch_leaves_unprocessed_is_not_journaled(cloud: Cloud, table: str) -> None:
+    cloud.put("deleted")
+    requests: Any = [{"PutRequest": {"Item": {"id": {"S": key}}}} for key in ("a", "b")]
+    requests.append({"DeleteRequest": {"Key": {"id": {"S": "deleted"}}}})
+    cloud.control.settings(unprocessed_writes=2)
+    answer = cloud.dynamodb.batch_write_item(RequestItems={TABLE: requests})
+    assert answer["UnprocessedItems"] == {TABLE: requests[1:]}
+    assert by_key(cloud.scan()).keys() == {"a", "deleted"}
+    left = cloud.dynamodb.batch_write_item(RequestItems=answer["UnprocessedItems"])
+    assert left["UnprocessedItems"] == {}
+    assert changes(cloud, table).keys() == by_key(cloud.scan()).keys() == {"a", "b"}
+
+
+def test_a_batch_of_which_nothing_is_processed_is_refused(cloud: Cloud, table: str) -> None:
+    cloud.control.settings(unprocessed_writes=9)
+    resource = boto3.resource(
+        "dynamodb", "us-east-1", endpoint_url=cloud.url, aws_access_key_id="key", aws_secret_access_key="secret"
+    )
+    with resource.Table(TABLE).batch_writer() as batch:  # which tries again, as clients do
+        for key in ("a", "b"):
+            batch.put_item(Item={"id": key})
+    assert changes(cloud, table).keys() == {"a", "b"}
+
+
 def test_a_transaction_has_one_time(cloud: Cloud, table: str) -> None:
     for key in ("updated", "deleted", "checked"):
         cloud.put(key, 1)
@@ -293,10 +318,6 @@ def test_a_delete_of_what_is_gone_is_no_write(cloud: Cloud, table: str) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda client: client.execute_statement(Statement="INSERT INTO measurement VALUE {'id': 'a'}"),
-        lambda client: client.execute_statement(Statement=" update measurement set v=1 where id='a'"),
-        lambda client: client.batch_execute_statement(Statements=[{"Statement": "DELETE FROM m WHERE id='a'"}]),
-        lambda client: client.execute_transaction(TransactStatements=[{"Statement": "DELETE FROM m WHERE id='a'"}]),
         lambda client: client.restore_table_to_point_in_time(SourceTableName=TABLE, TargetTableName="other"),
         lambda client: client.import_table(
             S3BucketSource={"S3Bucket": "lake"},
@@ -308,12 +329,6 @@ def test_a_delete_of_what_is_gone_is_no_write(cloud: Cloud, table: str) -> None:
 def test_what_could_not_be_journaled_is_refused(cloud: Cloud, table: str, call: Any) -> None:
     with pytest.raises(ClientError, match="The embedded AWS"):
         call(cloud.dynamodb)
-
-
-def test_partiql_may_read(cloud: Cloud, table: str) -> None:
-    cloud.put("a", 1)
-    answer = cloud.dynamodb.execute_statement(Statement=f'SELECT * FROM "{TABLE}"')
-    assert by_key(answer["Items"]).keys() == {"a"}
 
 
 def test_a_table_may_be_named_by_its_arn(cloud: Cloud, table: str) -> None:

@@ -1,0 +1,132 @@
+"""Access control: which keys a policy binds, and refusing what it doesn't allow in AWS's words."""
+
+from dataclasses import dataclass
+
+from ddb_lake.embedded_aws.calls import Call
+from ddb_lake.embedded_aws.errors import AwsError, ControlError
+from ddb_lake.embedded_aws.json_values import JsonObject, is_array
+from ddb_lake.embedded_aws.permissions import (
+    Permission,
+    export_permissions,
+    missing_key_permission,
+    permissions_of,
+)
+from ddb_lake.embedded_aws.policy import Decision, Policy
+from ddb_lake.embedded_aws.wire import Answer, find_in_xml
+
+ADMIN_KEY = "admin"
+"""The access key that a policy doesn't bind, unless other ones are named."""
+
+
+@dataclass(frozen=True)
+class AccessRules:
+    """A policy that binds every access key but the administrators'."""
+
+    policy: Policy
+    admin_keys: frozenset[str] = frozenset({ADMIN_KEY})
+
+    @classmethod
+    def read(cls, rules: JsonObject) -> "AccessRules":
+        """Read `{"policy": {…}, "admin_keys": […]}`.
+
+        Raises:
+            ControlError: If something in it is malformed.
+        """
+        if rules.keys() - {"policy", "admin_keys"} or "policy" not in rules:
+            raise ControlError('access rules are {"policy": {…}, "admin_keys": […]}, the keys being optional')
+        keys: object = rules.get("admin_keys", [ADMIN_KEY])
+        if not is_array(keys) or not all(isinstance(key, str) and key for key in keys):
+            raise ControlError(f"admin_keys is a list of access key ids, not {keys!r}")
+        return cls(Policy.read(rules["policy"]), frozenset(keys))
+
+    def describe(self) -> JsonObject:
+        """Return the rules as JSON."""
+        return {"policy": self.policy.document, "admin_keys": sorted(self.admin_keys)}
+
+
+class Access:
+    """Decides on calls. Without rules everything is allowed.
+
+    Args:
+        account: The id of the AWS account.
+        rules: What holds from the start.
+    """
+
+    def __init__(self, account: str, rules: AccessRules | None) -> None:
+        self._account = account
+        self.rules = rules
+        self._used: set[tuple[str, str]] = set()
+
+    def check(self, call: Call, body: bytes) -> None:
+        """Refuse a call that the policy doesn't allow.
+
+        Raises:
+            AwsError: AccessDeniedException (DynamoDB) or AccessDenied (S3 and others).
+        """
+        policy = self._policy_for(call)
+        if policy is None:
+            return
+        needed = permissions_of(call, self._account, body)
+        if needed is None or not call.access_key:
+            # Not knowing what AWS would ask for, or who asks, there is nothing that could allow it.
+            unknown = Permission(f"{call.service}:{call.operation or 'Unknown'}", "*")
+            raise self._denied(call, unknown, Decision.NOT_MENTIONED)
+        for permission in needed:
+            decision = policy.decide(permission.action, permission.resource, permission.context)
+            if decision is not Decision.ALLOWED:
+                raise self._denied(call, permission, decision)
+        self._used |= {(each.action, each.resource) for each in needed}
+
+    def used(self) -> list[list[str]]:
+        """Return the actions that a policy has allowed so far, each with its resource."""
+        return [list(pair) for pair in sorted(self._used)]
+
+    def refusal_of_export(self, call: Call) -> str | None:
+        """Return why S3 will refuse the files of an export that a call starts, or None if it won't."""
+        policy = self._policy_for(call)
+        bucket, prefix = call.json.get("S3Bucket"), call.json.get("S3Prefix")
+        if policy is None or not isinstance(bucket, str):
+            return None
+        needed = export_permissions(bucket, prefix, call.region)
+        for permission in needed:
+            decision = policy.decide(permission.action, permission.resource, permission.context)
+            if decision is not Decision.ALLOWED:
+                return self._denied(call, permission, decision).message
+        self._used |= {(each.action, each.resource) for each in needed}
+        return None
+
+    def conceal(self, call: Call, answer: Answer) -> Answer:
+        """Return an answer of S3, or a refusal where it would tell that an object isn't there to who can't list.
+
+        Raises:
+            AwsError: AccessDenied.
+        """
+        policy = self._policy_for(call)
+        if policy is None or call.s3 is None or answer.status != 404:
+            return answer
+        if call.operation == "HeadObject" or (
+            call.operation == "GetObject" and find_in_xml(answer.body, "Code") == "NoSuchKey"
+        ):
+            permission = missing_key_permission(call.s3)
+            decision = policy.decide(permission.action, permission.resource, permission.context)
+            if decision is not Decision.ALLOWED:
+                raise self._denied(call, permission, decision)
+        return answer
+
+    def _policy_for(self, call: Call) -> Policy | None:
+        rules = self.rules
+        return None if rules is None or call.access_key in rules.admin_keys else rules.policy
+
+    def _denied(self, call: Call, permission: Permission, decision: Decision) -> AwsError:
+        user = f"arn:aws:iam::{self._account}:user/{call.access_key or 'anonymous'}"
+        is_s3 = permission.action.startswith("s3:")
+        resource = f'"{permission.resource}"' if is_s3 else permission.resource
+        because = (
+            "with an explicit deny in an identity-based policy"
+            if decision is Decision.DENIED
+            else f"because no identity-based policy allows the {permission.action} action"
+        )
+        text = f"User: {user} is not authorized to perform: {permission.action} on resource: {resource} {because}"
+        if call.service == "dynamodb":
+            return AwsError("AccessDeniedException", text)
+        return AwsError("AccessDenied", text, 403)

@@ -1,0 +1,158 @@
+"""Serving PartiQL: ExecuteStatement, BatchExecuteStatement and ExecuteTransaction.
+
+Statements that write are translated into item operations, which are checked and journaled as any other; SELECT is
+moto's. Rules: AWS developer guide, "PartiQL for DynamoDB"; answers to writes as observed on AWS.
+"""
+
+from typing import Any
+
+from ddb_lake.embedded_aws.errors import AwsError, validation
+from ddb_lake.embedded_aws.json_values import JsonObject, array_in, is_object
+from ddb_lake.embedded_aws.moto_backend import MotoBackend
+from ddb_lake.embedded_aws.partiql_parser import first_word, parse
+from ddb_lake.embedded_aws.partiql_translation import ItemRequest, translate
+from ddb_lake.embedded_aws.tables import Table, Tables
+from ddb_lake.embedded_aws.wire import Answer, dynamodb_answer
+from ddb_lake.embedded_aws.writes import Writes
+
+_MOST_IN_BATCH = 25
+_MOST_IN_TRANSACTION = 100
+"""Statements in one request (AWS: API reference, BatchExecuteStatement and ExecuteTransaction)."""
+
+_ACTIONS = {"PutItem": "Put", "UpdateItem": "Update", "DeleteItem": "Delete", "ConditionCheck": "ConditionCheck"}
+_DUPLICATE = "Duplicate primary key exists in table"
+# Where an error's name in a batch is not its code without "Exception".
+_BATCH_CODES = {"ValidationException": "ValidationError", "InternalServerError": "InternalServerError"}
+
+
+class PartiQL:
+    """Serves PartiQL's operations. Callers hold the embedded AWS's lock."""
+
+    def __init__(self, moto: MotoBackend, tables: Tables, writes: Writes) -> None:
+        self._moto = moto
+        self._tables = tables
+        self._writes = writes
+        self._serve = {
+            "ExecuteStatement": self._execute_statement,
+            "BatchExecuteStatement": self._batch_execute_statement,
+            "ExecuteTransaction": self._execute_transaction,
+        }
+        self.operations = frozenset(self._serve)
+
+    def serve(self, region: str, operation: str, request: Any) -> Answer:
+        """Serve one of `operations`; numbers in the request are normalised already.
+
+        Raises:
+            AwsError: If the request is refused.
+        """
+        return self._serve[operation](region, request)
+
+    def _execute_statement(self, region: str, request: Any) -> Answer:
+        if _reads(request):
+            return self._moto.dynamodb(region, "ExecuteStatement", request)
+        payload = self._write(region, request)
+        attributes = payload.pop("Attributes", None)
+        return dynamodb_answer({"Items": [attributes] if attributes else [], **payload})
+
+    def _batch_execute_statement(self, region: str, request: Any) -> Answer:
+        statements = array_in(request, "Statements")
+        _refuse_other_lengths("statements", statements, _MOST_IN_BATCH)
+        if _all_read(statements):
+            return self._moto.dynamodb(region, "BatchExecuteStatement", request)
+        # One statement's failure stops no other.
+        return dynamodb_answer({"Responses": [self._write_in_batch(region, each) for each in statements]})
+
+    def _write_in_batch(self, region: str, request: Any) -> JsonObject:
+        response: JsonObject = {}
+        try:
+            statement = parse(_text(request), array_in(request, "Parameters"))
+            response["TableName"] = statement.table
+            attributes = self._write(region, request).get("Attributes")
+        except AwsError as error:
+            code = _BATCH_CODES.get(error.code, error.code.removesuffix("Exception"))
+            return {**response, "Error": {"Code": code, "Message": error.message, **error.details}}
+        return {**response, "Item": attributes} if attributes else response
+
+    def _execute_transaction(self, region: str, request: Any) -> Answer:
+        statements = array_in(request, "TransactStatements")
+        _refuse_other_lengths("transactStatements", statements, _MOST_IN_TRANSACTION)
+        if _all_read(statements):
+            return self._moto.dynamodb(region, "ExecuteTransaction", request)
+        actions: list[JsonObject] = []
+        for each in statements:
+            action = self._translate(region, each)
+            parameters = {name: value for name, value in action.parameters.items() if name != "ReturnValues"}
+            on_failure = each.get("ReturnValuesOnConditionCheckFailure")
+            if on_failure is not None:
+                parameters["ReturnValuesOnConditionCheckFailure"] = on_failure
+            actions.append({_ACTIONS[action.operation]: parameters})
+        members = ("ClientRequestToken", "ReturnConsumedCapacity")
+        named = {name: request[name] for name in members if name in request}
+        answer = self._writes.serve(region, "TransactWriteItems", {"TransactItems": actions, **named})
+        payload = answer.json()
+        if answer.status == 200:
+            return dynamodb_answer({"Responses": [], **payload})
+        for action, reason in zip(actions, payload.get("CancellationReasons", []), strict=False):
+            if "Put" in action and reason.get("Code") == "ConditionalCheckFailed":
+                reason.update(Code="DuplicateItem", Message=_DUPLICATE)
+        return dynamodb_answer(payload, answer.status)
+
+    def _write(self, region: str, request: Any) -> JsonObject:
+        """Do what a statement writes, and return what the item operation has answered.
+
+        Raises:
+            AwsError: If it is refused, by its condition or otherwise.
+        """
+        item_request = self._translate(region, request)
+        if item_request.operation == "ConditionCheck":
+            raise validation("EXISTS can be used in ExecuteTransaction only")
+        members = ("ReturnConsumedCapacity", "ReturnValuesOnConditionCheckFailure")
+        parameters = {**item_request.parameters, **{name: request[name] for name in members if name in request}}
+        answer = self._writes.serve(region, item_request.operation, parameters)
+        payload = answer.json()
+        if answer.status == 200:
+            return payload
+        code = str(payload.pop("__type")).rpartition("#")[2]
+        message = str(payload.pop("message", payload.pop("Message", "")))
+        if item_request.operation == "PutItem" and code == "ConditionalCheckFailedException":
+            raise AwsError("DuplicateItemException", _DUPLICATE)
+        raise AwsError(code, message, answer.status, payload)
+
+    def _translate(self, region: str, request: Any) -> ItemRequest:
+        if _reads(request):
+            raise validation("Statements that read and statements that write can't be mixed in one request")
+        statement = parse(_text(request), array_in(request, "Parameters"))
+        return translate(statement, self._table(region, statement.table).key)
+
+    def _table(self, region: str, name: str) -> Table:
+        table = self._tables.find(region, name)
+        if table is None:
+            raise AwsError("ResourceNotFoundException", "Requested resource not found")
+        return table
+
+
+def _text(request: Any) -> str:
+    text: object = request.get("Statement") if is_object(request) else None
+    if not isinstance(text, str) or not text:
+        raise validation(
+            "1 validation error detected: Value null at 'statement' failed to satisfy constraint: "
+            "Member must not be null"
+        )
+    return text
+
+
+def _reads(request: Any) -> bool:
+    return first_word(_text(request)) == "SELECT"
+
+
+def _all_read(statements: list[Any]) -> bool:
+    return all(_reads(each) for each in statements)
+
+
+def _refuse_other_lengths(name: str, statements: list[Any], most: int) -> None:
+    if not 1 <= len(statements) <= most:
+        bound = "greater than or equal to 1" if not statements else f"less than or equal to {most}"
+        raise validation(
+            f"1 validation error detected: Value at '{name}' failed to satisfy constraint: "
+            f"Member must have length {bound}"
+        )

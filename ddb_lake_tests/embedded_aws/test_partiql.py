@@ -1,0 +1,277 @@
+"""PartiQL's writes do what the statement says, are answered as on AWS, and are journaled."""
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from ddb_lake_tests.cloud import NOON, QUARTER, TABLE, Cloud, by_key, error_of
+
+BEFORE: Any = {
+    "id": {"S": "a"},
+    "n": {"N": "1"},
+    "list": {"L": [{"S": "x"}, {"S": "y"}]},
+    "map": {"M": {"in": {"S": "old"}, "out": {"S": "kept"}}},
+    "set": {"SS": ["p", "q"]},
+}
+
+
+def run(cloud: Cloud, statement: str, *parameters: Any, **more: Any) -> list[Any]:
+    """Execute a statement and return its Items."""
+    given = {"Parameters": list(parameters)} if parameters else {}
+    return cloud.dynamodb.execute_statement(Statement=statement, **given, **more)["Items"]
+
+
+def changes(cloud: Cloud, table: str) -> dict[str, Any]:
+    """Return, by key, the new image of everything written in the quarter-hour after noon, None if deleted."""
+    cloud.control.clock("frozen", NOON + 2 * QUARTER)
+    found = cloud.changes(table, NOON, NOON + QUARTER)
+    return {change["Keys"]["id"]["S"]: change.get("NewImage") for change in found}
+
+
+INSERTS: list[tuple[str, list[Any], Any]] = [
+    (
+        "{'id': 'a', 's': 'it''s', 'n': -1.50, 'yes': true, 'nothing': null, 'l': [1, ['x']], 'm': {'k': {}}, "
+        "'ss': <<'b', 'c'>>, 'ns': <<1, 2>>}",
+        [],
+        {
+            "s": {"S": "it's"},
+            "n": {"N": "-1.5"},
+            "yes": {"BOOL": True},
+            "nothing": {"NULL": True},
+            "l": {"L": [{"N": "1"}, {"L": [{"S": "x"}]}]},
+            "m": {"M": {"k": {"M": {}}}},
+            "ss": {"SS": ["b", "c"]},
+            "ns": {"NS": ["1", "2"]},
+        },
+    ),
+    ("{'id': ?, 'n': ?}", [{"S": "a"}, {"N": "1.0"}], {"n": {"N": "1"}}),
+    ("?", [{"M": {"id": {"S": "a"}, "b": {"B": b"\x00"}}}], {"b": {"B": "AA=="}}),
+    ("{'id': 'a', 'weird name?': 'WHERE <'}", [], {"weird name?": {"S": "WHERE <"}}),
+]
+
+
+@pytest.mark.parametrize(("value", "parameters", "attributes"), INSERTS)
+def test_an_insert(cloud: Cloud, table: str, value: str, parameters: list[Any], attributes: Any) -> None:
+    assert run(cloud, f'INSERT INTO "{TABLE}" VALUE {value}', *parameters) == []
+    assert changes(cloud, table) == {"a": {"id": {"S": "a"}, **attributes}}
+
+
+UPDATES: list[tuple[str, dict[str, Any]]] = [
+    ("SET n = 2", {"n": {"N": "2"}}),
+    ("SET n = n + 1 SET other = 'o'", {"n": {"N": "2"}, "other": {"S": "o"}}),
+    ("SET n = n - 1.5, other = n", {"n": {"N": "-0.5"}, "other": {"N": "1"}}),
+    ("REMOVE n", {"n": None}),
+    ("SET map.\"in\" = 'new'", {"map": {"M": {"in": {"S": "new"}, "out": {"S": "kept"}}}}),
+    ("REMOVE map['in']", {"map": {"M": {"out": {"S": "kept"}}}}),
+    ("SET list[1] = 'z'", {"list": {"L": [{"S": "x"}, {"S": "z"}]}}),
+    ("SET list = list_append(list, ['z'])", {"list": {"L": [{"S": "x"}, {"S": "y"}, {"S": "z"}]}}),
+    ("SET set = set_add(set, <<'r'>>)", {"set": {"SS": ["p", "q", "r"]}}),
+    ("SET set = set_delete(set, <<'p'>>) REMOVE n", {"set": {"SS": ["q"]}, "n": None}),
+    ('set "n" = 5', {"n": {"N": "5"}}),
+]
+
+
+@pytest.mark.parametrize(("actions", "changed"), UPDATES, ids=[actions for actions, _ in UPDATES])
+def test_an_update(cloud: Cloud, table: str, actions: str, changed: dict[str, Any]) -> None:
+    cloud.dynamodb.put_item(TableName=TABLE, Item=BEFORE)
+    assert run(cloud, f"UPDATE {TABLE} {actions} WHERE id = 'a'") == []
+    after = {name: value for name, value in (BEFORE | changed).items() if value is not None}
+    (item,) = cloud.scan()
+    for each in (item, changes(cloud, table)["a"]):
+        each["set"]["SS"].sort()
+        assert each == after
+
+
+CONDITIONS: list[tuple[str, bool]] = [
+    ("n = 1", True),
+    ("n <> 1", False),
+    ("n > 0 AND n <= 1", True),
+    ("n > 5 OR list[0] = 'x'", True),
+    ("(n > 5 OR n < 0) AND map.out = 'kept'", False),
+    ("NOT n = 2", True),
+    ("n BETWEEN 0 AND 2", True),
+    ("n NOT BETWEEN 0 AND 2", False),
+    ("n IN [0, 1]", True),
+    ("n NOT IN (0, 1)", False),
+    ("begins_with(map.out, 'ke')", True),
+    ("contains(\"set\", 'p')", True),
+    ("size(list) = 2", True),
+    ("attribute_type(n, 'S')", False),
+    ("missing_one IS MISSING", True),
+    ("n IS NOT MISSING", True),
+    ("n IS NULL", False),
+    ("n IS NOT NULL", True),
+]
+
+
+@pytest.mark.parametrize(("condition", "holds"), CONDITIONS, ids=[condition for condition, _ in CONDITIONS])
+def test_a_condition_decides_whether_something_is_written(
+    cloud: Cloud, table: str, condition: str, *, holds: bool
+) -> None:
+    cloud.dynamodb.put_item(TableName=TABLE, Item=BEFORE)
+    statements = [f"UPDATE {TABLE} SET done = 1 WHERE id = 'a' AND {condition}"]
+    statements.append(f"DELETE FROM {TABLE} WHERE {condition} AND 'a' = id")
+    if " OR " in condition and "(" not in condition:
+        statements = [each.replace(condition, f"({condition})") for each in statements]
+    for statement in statements:
+        if holds:
+            run(cloud, statement)
+        else:
+            with pytest.raises(ClientError, match="ConditionalCheckFailedException"):
+                run(cloud, statement)
+    assert [item["id"]["S"] for item in cloud.scan()] == ([] if holds else ["a"])
+    assert changes(cloud, table) == ({} if holds else {"a": BEFORE})
+
+
+RETURNING: list[tuple[str, Any]] = [
+    ("ALL OLD *", [{"id": {"S": "a"}, "n": {"N": "1"}, "same": {"S": "s"}}]),
+    ("ALL NEW *", [{"id": {"S": "a"}, "n": {"N": "2"}, "same": {"S": "s"}}]),
+    ("MODIFIED OLD *", [{"n": {"N": "1"}}]),
+    ("MODIFIED NEW *", [{"n": {"N": "2"}}]),
+]
+
+
+@pytest.mark.parametrize(("returning", "items"), RETURNING)
+def test_an_update_returns_what_was_asked_for(cloud: Cloud, table: str, returning: str, items: Any) -> None:
+    cloud.dynamodb.put_item(TableName=TABLE, Item={"id": {"S": "a"}, "n": {"N": "1"}, "same": {"S": "s"}})
+    assert run(cloud, f"UPDATE {TABLE} SET n = 2 WHERE id = 'a' RETURNING {returning}") == items
+
+
+def test_a_delete_returns_what_was_there_if_it_was(cloud: Cloud, table: str) -> None:
+    cloud.put("a", 1)
+    statement = f"DELETE FROM {TABLE} WHERE id = 'a' RETURNING ALL OLD *"
+    assert run(cloud, statement) == [{"id": {"S": "a"}, "value": {"N": "1"}}]
+    assert run(cloud, statement) == []
+
+
+def test_a_delete_of_what_is_not_there_is_no_failure_whatever_its_condition(cloud: Cloud, table: str) -> None:
+    assert run(cloud, f"DELETE FROM {TABLE} WHERE id = 'a' AND n = 1") == []
+    assert changes(cloud, table) == {}
+
+
+REFUSED: list[tuple[str, str, str]] = [
+    ("INSERT INTO measurement VALUE {'id': 'a'}", "DuplicateItemException", "Duplicate primary key exists in table"),
+    ("UPDATE measurement SET n = 1 WHERE id = 'z'", "ConditionalCheckFailedException", "conditional request failed"),
+    ("UPDATE measurement SET n = 1", "ValidationException", "mandatory equality on all key attributes"),
+    ("DELETE FROM measurement WHERE n = 1", "ValidationException", "mandatory equality on all key attributes"),
+    ("DELETE FROM measurement WHERE id > 'a'", "ValidationException", "mandatory equality on all key attributes"),
+    ("DELETE FROM measurement WHERE id = 'a' OR n = 1", "ValidationException", "mandatory equality on all key"),
+    ("DELETE FROM nowhere WHERE id = 'a'", "ResourceNotFoundException", "Requested resource not found"),
+    ("DELETE FROM measurement WHERE id = 'a' RETURNING ALL NEW *", "ValidationException", "Only RETURNING ALL OLD"),
+    ("DELETE FROM measurement WHERE id = ?", "ValidationException", "Number of parameters"),
+    ('DELETE FROM "measurement"."index" WHERE id = \'a\'', "ValidationException", "not supported on an index"),
+    ("DELETE FROM measurement WHERE id = 'a' LIMIT 1", "ValidationException", "expected the end at column 40"),
+    ("DELETE FROM measurement WHERE id = 'a", "ValidationException", "Unexpected character at column 35"),
+    ("UPSERT INTO measurement VALUE {'id': 'b'}", "ValidationException", "Statement wasn't well formed"),
+    ("INSERT INTO measurement VALUE 'b'", "ValidationException", "as a map"),
+    ("INSERT INTO measurement VALUE {'id': 'b', 's': <<>>}", "ValidationException", "A set has"),
+    ("INSERT INTO measurement VALUE {'id': 'b', 's': <<1, 'x'>>}", "ValidationException", "A set has"),
+    ("INSERT INTO measurement VALUE {'x': 'b'}", "ValidationException", "Missing the key id"),
+    ("UPDATE measurement SET id = 'b' WHERE id = 'a'", "ValidationException", "part of the key"),
+    ("UPDATE measurement SET n = set_add(m, <<1>>) WHERE id = 'a'", "ValidationException", "set_add"),
+    ("EXISTS(SELECT * FROM measurement WHERE id = 'a')", "ValidationException", "ExecuteTransaction only"),
+]
+
+
+@pytest.mark.parametrize(("statement", "code", "text"), REFUSED, ids=[statement for statement, _, _ in REFUSED])
+def test_a_refused_statement_writes_nothing(cloud: Cloud, table: str, statement: str, code: str, text: str) -> None:
+    cloud.put("a", 1)
+    before = cloud.scan()
+    with pytest.raises(ClientError) as refusal:
+        run(cloud, statement)
+    assert error_of(refusal.value)[0] == code
+    assert text in error_of(refusal.value)[1]
+    assert cloud.scan() == before
+    assert changes(cloud, table) == {"a": before[0]}
+
+
+def test_a_failed_condition_can_return_the_item(cloud: Cloud, table: str) -> None:
+    cloud.put("a", 1)
+    with pytest.raises(ClientError) as refusal:
+        run(
+            cloud,
+            f"DELETE FROM {TABLE} WHERE id = 'a' AND \"value\" = 2",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+    assert refusal.value.response.get("Item") == {"id": {"S": "a"}, "value": {"N": "1"}}
+
+
+def test_in_a_batch_each_statement_succeeds_or_fails_alone(cloud: Cloud, table: str) -> None:
+    for key in ("a", "b"):
+        cloud.put(key, 1)
+    answers: Any = cloud.dynamodb.batch_execute_statement(
+        Statements=[
+            {"Statement": f"INSERT INTO {TABLE} VALUE {{'id': 'new'}}"},
+            {"Statement": f"INSERT INTO {TABLE} VALUE {{'id': 'a'}}"},
+            {"Statement": f"UPDATE {TABLE} SET v = ? WHERE id = 'b' RETURNING ALL NEW *", "Parameters": [{"N": "2"}]},
+            {"Statement": f"UPDATE {TABLE} SET v = 1 WHERE id = 'absent'"},
+            {"Statement": f"DELETE FROM {TABLE} WHERE id = 'a'"},
+            {"Statement": "DELETE FROM nowhere WHERE id = 'a'"},
+            {"Statement": "nonsense"},
+        ]
+    )["Responses"]
+    codes = [answer.get("Error", {}).get("Code") for answer in answers]
+    assert codes == [
+        None,
+        "DuplicateItem",
+        None,
+        "ConditionalCheckFailed",
+        None,
+        "ResourceNotFound",
+        "ValidationError",
+    ]
+    assert answers[0] == {"TableName": TABLE}
+    assert answers[2]["Item"]["v"] == {"N": "2"}
+    assert changes(cloud, table) == by_key(cloud.scan())
+    assert by_key(cloud.scan()).keys() == {"new", "b"}
+
+
+def test_a_transaction_of_statements_is_done_at_one_time_or_not_at_all(cloud: Cloud, table: str) -> None:
+    for key in ("a", "b", "c"):
+        cloud.put(key, 1)
+    cloud.control.advance(60)
+    update: Any = {"Statement": f"UPDATE {TABLE} SET v = 2 WHERE id = 'b'"}
+    delete: Any = {"Statement": f"DELETE FROM {TABLE} WHERE id = 'c'"}
+    exists: Any = {
+        "Statement": f'EXISTS(SELECT * FROM {TABLE} WHERE id = ? AND "value" = 1)',
+        "Parameters": [{"S": "a"}],
+    }
+    with pytest.raises(ClientError) as refusal:
+        cloud.dynamodb.execute_transaction(
+            TransactStatements=[update, {"Statement": f"INSERT INTO {TABLE} VALUE {{'id': 'a'}}"}, delete]
+        )
+    assert error_of(refusal.value)[0] == "TransactionCanceledException"
+    reasons: Any = refusal.value.response.get("CancellationReasons")
+    assert [reason["Code"] for reason in reasons] == ["None", "DuplicateItem", "None"]
+    assert by_key(cloud.scan()).keys() == {"a", "b", "c"}
+    insert: Any = {"Statement": f"INSERT INTO {TABLE} VALUE {{'id': 'new'}}"}
+    for _ in range(2):  # the second is the same request again
+        answer = cloud.dynamodb.execute_transaction(
+            TransactStatements=[update, exists, delete, insert], ClientRequestToken="one"
+        )
+        assert answer["Responses"] == []
+        cloud.control.advance(60)
+    assert changes(cloud, table) == by_key(cloud.scan())
+    assert by_key(cloud.scan()).keys() == {"a", "b", "new"}
+    found = cloud.changes(table, NOON, NOON + QUARTER)
+    times = {change["Keys"]["id"]["S"]: change["Metadata"]["WriteTimestampMicros"]["N"] for change in found}
+    assert times["b"] == times["new"] > times["a"]
+
+
+@pytest.mark.parametrize("count", [0, 26])
+def test_a_batch_has_1_to_25_statements(cloud: Cloud, table: str, count: int) -> None:
+    statement: Any = {"Statement": f"DELETE FROM {TABLE} WHERE id = 'a'"}
+    with pytest.raises(ClientError, match="Member must have length"):
+        cloud.dynamodb.batch_execute_statement(Statements=[statement] * count)
+
+
+def test_reads_and_writes_are_not_mixed(cloud: Cloud, table: str) -> None:
+    statements: Any = [{"Statement": f"{verb} FROM {TABLE} WHERE id = 'a'"} for verb in ("SELECT *", "DELETE")]
+    with pytest.raises(ClientError, match="can't be mixed"):
+        cloud.dynamodb.execute_transaction(TransactStatements=statements)
+
+
+def test_partiql_reads(cloud: Cloud, table: str) -> None:
+    cloud.put("a", 1)
+    assert by_key(run(cloud, f'SELECT * FROM "{TABLE}"')).keys() == {"a"}
