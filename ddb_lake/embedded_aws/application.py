@@ -32,6 +32,7 @@ from ddb_lake.embedded_aws.object_restore import restore_objects
 from ddb_lake.embedded_aws.object_store import ObjectStore
 from ddb_lake.embedded_aws.restart import restore_tables, resume_clock
 from ddb_lake.embedded_aws.s3 import S3
+from ddb_lake.embedded_aws.s3_request import address_by_path
 from ddb_lake.embedded_aws.settings import Settings
 from ddb_lake.embedded_aws.tables import Tables
 from ddb_lake.embedded_aws.wire import Answer, dynamodb_error, query_error, s3_error
@@ -46,7 +47,7 @@ _SERVICES = {"s3", "sts", "iam"}
 """What goes to moto as it is; DynamoDB has its own way, and nothing else is served."""
 
 _HOP_BY_HOP = {"connection", "transfer-encoding"}
-_OTHER_PATHS = ("/moto-api", "/latest/", "/v20180820/", "/favicon.ico")
+_OTHER_PATHS = ("/moto-api", "/latest/", "/v20180820", "/favicon.ico")
 """Where moto listens to commands of its own, and plays a machine's metadata and S3's account settings."""
 
 _PORT = re.compile(r":\d+$")
@@ -163,8 +164,10 @@ class Application:
         call = read_call(environ, body)
         if call.service != "dynamodb" and call.service not in _SERVICES:
             raise AwsError("UnknownOperationException", f"The embedded AWS doesn't have the service {call.service}")
-        if path.startswith(_OTHER_PATHS):
-            raise AwsError("AccessDenied", f"The embedded AWS doesn't serve {path}", 403)
+        if call.s3 is not None:
+            address_by_path(environ, call.s3)  # a bucket's name may stand in the host and be a path of moto's own
+        if environ["PATH_INFO"].startswith(_OTHER_PATHS):
+            raise AwsError("AccessDenied", f"The embedded AWS doesn't serve {environ['PATH_INFO']}", 403)
         self._access.check(call, body)
         self._worker.wait_for(call)
         return serve_with(self._faults.take(call), call, environ, lambda: self._serve(call, environ, body))
@@ -193,7 +196,10 @@ def _take_body(environ: dict[str, Any]) -> bytes:
         body = source.read()
         environ.pop("HTTP_TRANSFER_ENCODING", None)
     else:
-        body = source.read(int(environ.get("CONTENT_LENGTH") or 0))
+        announced = int(environ.get("CONTENT_LENGTH") or 0)
+        body = source.read(announced)
+        if len(body) < announced:
+            raise AwsError("IncompleteBody", f"{announced} bytes were announced, and {len(body)} came", 400)
     environ["CONTENT_LENGTH"] = str(len(body))
     environ["wsgi.input"] = io.BytesIO(body)
     return body

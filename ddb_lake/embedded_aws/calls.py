@@ -12,7 +12,9 @@ from ddb_lake.embedded_aws.errors import AwsError
 from ddb_lake.embedded_aws.json_values import JsonObject, is_object
 from ddb_lake.embedded_aws.s3_request import S3Request, read_s3_request
 
-_HEADER_SCOPE = re.compile(r"Credential=(?P<key>[^/]+)/[^/]+/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
+_SCOPE = r"(?P<key>[^/\s,]+)/[^/\s,]+/(?P<region>[^/\s,]+)/(?P<service>[^/\s,]+)/aws4_request"
+_HEADER_SCOPE = re.compile(rf"AWS4-[A-Z0-9-]+\s+Credential={_SCOPE}[,\s]")
+_QUERY_SCOPE = re.compile(_SCOPE)
 _NO_KEY = ""
 
 
@@ -49,7 +51,8 @@ def read_call(environ: Mapping[str, Any], body: bytes) -> Call:
     """Read a call from its WSGI environment and body.
 
     Raises:
-        AwsError: If it is not signed and not of S3, which alone may be asked anonymously.
+        AwsError: If it is not signed and not of S3, which alone may be asked anonymously, or is signed in a form
+            of its own.
     """
     signed = _signature(environ)
     if signed is None:
@@ -69,11 +72,18 @@ def read_call(environ: Mapping[str, Any], body: bytes) -> Call:
 
 
 def _signature(environ: Mapping[str, Any]) -> re.Match[str] | None:
-    signed = _HEADER_SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
-    query: str = environ.get("QUERY_STRING", "")
-    if signed is None and "X-Amz-Credential=" in query:
-        (credential, *_) = parse_qs(query)["X-Amz-Credential"]
-        return _HEADER_SCOPE.search(f"Credential={credential},")
+    """Return what a request was signed for; None if it is anonymous.
+
+    Raises:
+        AwsError: If the signature is not in the one form that everybody reads alike.
+    """
+    authorization: str = environ.get("HTTP_AUTHORIZATION", "")
+    query = parse_qs(environ.get("QUERY_STRING", ""))
+    signed = _HEADER_SCOPE.match(authorization)
+    if signed is None and "X-Amz-Credential" in query:
+        signed = _QUERY_SCOPE.fullmatch(query["X-Amz-Credential"][0])
+    if authorization.count("aws4_request") > (1 if signed is not None else 0):
+        raise AwsError("IncompleteSignatureException", f"The header Authorization is malformed: {authorization!r}")
     return signed
 
 

@@ -72,6 +72,8 @@ class ExportJobs:
         exports = [Export.from_json(record) for record in journal.exports()]
         self._exports = {export.arn: export for export in exports}
         self._running = {export.arn for export in exports if export.status == "IN_PROGRESS"}
+        for export in exports:
+            clock.pass_stamp(max(export.to_us - 1, export.start_us))
 
     def start(self, region: str, request: Any, s3_refusal: str | None = None) -> dict[str, Any]:
         """Serve ExportTableToPointInTime; numbers with a fraction in `request` are Decimals.
@@ -96,6 +98,7 @@ class ExportJobs:
         export = self._with_failure(self._new_export(parsed, table, window, now_us), s3_refusal)
         export = replace(export, due_us=self._due_us(export, now_us))
         self.keep(export)
+        self._clock.pass_stamp(export.to_us - 1)  # no later write may fall into what has been granted
         return {"ExportDescription": self._describe(export)}
 
     def describe(self, region: str, request: Any) -> dict[str, Any]:

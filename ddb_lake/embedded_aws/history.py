@@ -9,7 +9,7 @@ import orjson
 from ddb_lake.embedded_aws.clock import Clock
 from ddb_lake.embedded_aws.errors import AwsError, BackendError, ControlError
 from ddb_lake.embedded_aws.expiry import Expiry
-from ddb_lake.embedded_aws.items import LARGEST_ITEM, item_size
+from ddb_lake.embedded_aws.items import LARGEST_ITEM, normalise_item
 from ddb_lake.embedded_aws.journal import Journal
 from ddb_lake.embedded_aws.json_values import is_object
 from ddb_lake.embedded_aws.lazy_items import LazyItems
@@ -146,18 +146,18 @@ def _read_line(table: Table, text: bytes) -> Version:
         fields = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise ControlError(f"it is not JSON ({error})") from None
-    normalise_numbers(fields)
     us: object = fields.get("ts") if is_object(fields) else None
     if not is_object(fields) or not isinstance(us, int) or isinstance(us, bool):
         raise ControlError(_LINE)
     item: object = fields.get("Item")
     key: object = fields.get("Key")
     if is_object(item) and len(fields) == 2:
-        size = item_size(item)
+        size = normalise_item(item)
         if size > LARGEST_ITEM:
             raise ControlError(f"the item has {size} bytes, more than the {LARGEST_ITEM} that DynamoDB takes")
         return Version(table.key.encode(item), us, orjson.dumps(item), size)
     if is_object(key) and len(fields) == 2:
+        normalise_numbers(key)
         encoded = table.key.encode(key)
         if set(key) != set(table.key.names):
             raise ControlError(f"the key has the attributes {sorted(key)}, the table's {sorted(table.key.names)}")

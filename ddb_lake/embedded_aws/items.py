@@ -7,9 +7,14 @@ from typing import Any
 
 from ddb_lake.embedded_aws.errors import AwsError, validation
 from ddb_lake.embedded_aws.json_values import is_array, is_object
+from ddb_lake.embedded_aws.numbers import normalise, normalise_numbers
 
 LARGEST_ITEM = 400 * 1024
 """Bytes that an item may have (AWS: ServiceQuotas, limits-items)."""
+
+
+DEEPEST = 32
+"""Lists and maps that may lie in one another (AWS: ServiceQuotas, nested attributes)."""
 
 
 def item_size(item: Mapping[str, Any]) -> int:
@@ -27,11 +32,41 @@ def item_size(item: Mapping[str, Any]) -> int:
     return size
 
 
-def value_size(value: Any) -> int:
-    """Return the size in bytes of one attribute value, without its name.
+def normalise_item(item: Mapping[str, Any]) -> int:
+    """Normalise an item's numbers in place, as `normalise_numbers`, and return its size, as `item_size`.
+
+    One pass for both, since a history has many items, most of them of texts and numbers.
 
     Raises:
-        AwsError: As `item_size`.
+        AwsError: As the two.
+    """
+    size = 0
+    for name, value in item.items():
+        size += len(name) if name.isascii() else len(name.encode())
+        if type(value) is dict and len(value) == 1:
+            ((kind, content),) = value.items()
+            if type(content) is str:
+                if kind == "S":
+                    size += len(content) if content.isascii() else len(content.encode())
+                    continue
+                if kind == "N":
+                    value["N"] = number = normalise(content)
+                    size += _number_size(number)
+                    continue
+        normalise_numbers(value)
+        size += value_size(value)
+    return size
+
+
+def value_size(value: Any, levels: int = DEEPEST) -> int:
+    """Return the size in bytes of one attribute value, without its name.
+
+    Args:
+        value: The value, such as `{"S": "x"}`.
+        levels: How many lists and maps may lie in one another.
+
+    Raises:
+        AwsError: As `item_size`, and if they lie deeper.
     """
     if not isinstance(value, dict) or len(value) != 1:
         raise _malformed(value)
@@ -48,13 +83,22 @@ def value_size(value: Any) -> int:
         case "NULL" if content is True:
             return 1
         case "L" if is_array(content):
-            return 3 + sum(1 + value_size(element) for element in content)
+            below = _descend(levels)
+            return 3 + sum(1 + value_size(element, below) for element in content)
         case "M" if is_object(content):
-            return 3 + len(content) + item_size(content)
+            below = _descend(levels)
+            names = sum(len(name.encode()) for name in content)
+            return 3 + len(content) + names + sum(value_size(member, below) for member in content.values())
         case "SS" | "NS" | "BS" if is_array(content) and content:
             return sum(value_size({kind[0]: element}) for element in content)
         case _:
             raise _malformed(value)
+
+
+def _descend(levels: int) -> int:
+    if levels == 0:
+        raise validation("Nesting Levels have exceeded supported limits")
+    return levels - 1
 
 
 def _number_size(number: str) -> int:

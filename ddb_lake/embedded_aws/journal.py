@@ -18,6 +18,7 @@ from ddb_lake.embedded_aws.versions import Version, Versions
 
 _FORMAT = 2
 _CACHE_KIB = 64_000
+_PAGE_BYTES = 16_384
 _CHECKPOINT_PAGES = 4_000
 _KEYS_AT_ONCE = 500
 _KEY_AND_TIME = itemgetter(1, 2)
@@ -105,6 +106,8 @@ class Journal(Versions):
     def _open(self) -> None:
         try:
             db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=1)
+            # Many versions a page: a history's rows lie all over the file, and each page touched is written anew.
+            db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             db.execute("PRAGMA journal_mode = WAL")
             # Survives the end of the process at any time; a power cut may cost the newest writes.
             db.execute(f"PRAGMA synchronous = {'OFF' if self._temporary else 'NORMAL'}")

@@ -110,10 +110,10 @@ class Writes:
         if answer.status != 200:
             return answer
         payload = answer.json()
-        item = payload["Attributes"] if wanted in ("NONE", "ALL_NEW") else self._read(table, touched.attributes)
         try:
+            item = payload["Attributes"] if wanted in ("NONE", "ALL_NEW") else self._read(table, touched.attributes)
             write = _put(table, self._store_normal_numbers(table, item))
-        except AwsError:  # the item has become too large, or a number of it
+        except BaseException:  # the item has become too large or too deep, or a number of it
             self._undo([touched])
             raise
         self._append([write])
@@ -192,7 +192,7 @@ class Writes:
             return answer
         try:
             writes = list(self._transacted(region, actions))
-        except AwsError:  # an item has become too large, or a number of it
+        except BaseException:  # an item has become too large or too deep, or a number of it
             self._undo(touched)
             raise
         self._append_transaction(writes, token)
@@ -221,7 +221,7 @@ class Writes:
         """Send a write to moto; if moto gives up on it half-way, bring it back to what the journal knows."""
         try:
             answer = self._moto.dynamodb(region, operation, request)
-        except Exception:
+        except BaseException:
             self._undo(touched)
             raise
         # moto checks conditions before it writes anything; other faults it may find later.
