@@ -18,7 +18,7 @@ from ddb_lake.embedded_aws.calls import Call, read_call
 from ddb_lake.embedded_aws.clock import Clock
 from ddb_lake.embedded_aws.control_interface import PREFIX, ControlInterface
 from ddb_lake.embedded_aws.dynamodb import DynamoDB
-from ddb_lake.embedded_aws.errors import AwsError
+from ddb_lake.embedded_aws.errors import AwsError, Diverged
 from ddb_lake.embedded_aws.expiry import Expiry
 from ddb_lake.embedded_aws.export_jobs import ExportJobs
 from ddb_lake.embedded_aws.export_worker import ExportWorker
@@ -144,10 +144,10 @@ class Application:
             return self._route(environ, body)
         except AwsError as error:
             return _error_answer(environ, error)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, Diverged) as error:
             # moto may have done what the journal doesn't know: to go on would be to lie to the next export.
-            self._broken = f"the journal has failed ({error}); restart the embedded AWS"
-            logger.exception("the journal has failed")
+            self._broken = f"what was done could not be recorded ({error}); restart the embedded AWS"
+            logger.exception("what was done could not be recorded")
             return _error_answer(environ, AwsError("InternalServerError", self._broken, 500))
         except Exception as error:
             # The client must get an answer, and the operator the traceback.

@@ -43,3 +43,7 @@ class BackendError(EmbeddedAwsError):
 def validation(message: str) -> AwsError:
     """Return AWS's `ValidationException` with this text."""
     return AwsError("ValidationException", message)
+
+
+class Diverged(EmbeddedAwsError):
+    """moto has done what could not be recorded: to go on would show clients what a restart takes away."""

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 from xml.etree import ElementTree
 
-from ddb_lake.embedded_aws.errors import AwsError, BackendError
+from ddb_lake.embedded_aws.errors import AwsError, BackendError, Diverged
 from ddb_lake.embedded_aws.moto_backend import MotoBackend, wsgi_environ
 from ddb_lake.embedded_aws.object_store import ObjectStore, Piece, Setting, Storage, StoredRequest
 from ddb_lake.embedded_aws.permissions import keys_to_delete
@@ -23,6 +23,9 @@ _NOT_KEPT = {
     UNKNOWN,
 }
 """What the store could not bring back by AWS's API: version ids and locks; and what nobody knows."""
+
+_ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
+"""Storage classes whose objects have to be restored before they can be read."""
 
 _LOCK_HEADER = "x-amz-bucket-object-lock-enabled"
 _WITH_BODY = {"PutObject", "UploadPart"}
@@ -79,6 +82,8 @@ class S3:
                 f"The embedded AWS doesn't serve {request.operation}: it could not bring it back after a restart",
                 501,
             )
+        if request.operation == "CopyObject" and request.headers.get("x-amz-storage-class") in _ARCHIVES:
+            raise AwsError("NotImplemented", "The embedded AWS can't read a copy back from an archive", 501)
         address_by_path(environ, request)
         if self._store is None or not changes:
             with self._lock:
@@ -128,7 +133,10 @@ class S3:
             with self._lock:
                 answer = self._rename(request, self._moto.send(self._address_upload(environ, request)))
                 if answer.status in _SUCCESS:
-                    self._keep(store, request, _stored(environ, request, region), answer, body, content)
+                    try:
+                        self._keep(store, request, _stored(environ, request, region), answer, body, content)
+                    except Exception as error:
+                        raise Diverged(f"{request.operation} of {request.bucket}/{request.key}: {error}") from error
                     kept = True
         finally:
             if content is not None and not kept:

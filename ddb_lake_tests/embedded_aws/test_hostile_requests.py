@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ddb_lake.embedded_aws import ControlError, EmbeddedAws
+from ddb_lake.embedded_aws.object_store import ObjectStore
 from ddb_lake_tests.cloud import BUCKET, NOON, QUARTER, TABLE, Cloud, error_of
 
 
@@ -107,3 +108,35 @@ def test_lists_and_maps_lie_at_most_32_deep(cloud: Cloud, table: str, levels: in
         with pytest.raises(ClientError, match="Nesting Levels"):
             cloud.dynamodb.put_item(TableName=TABLE, Item=item)
     assert cloud.scan() == ([item] if taken else [])
+
+
+def test_a_copy_into_an_archive_is_refused_and_nothing_is_shown(tmp_path: Path):
+    with EmbeddedAws(tmp_path / "aws.sqlite") as aws:
+        cloud = Cloud(aws.url)
+        cloud.s3.create_bucket(Bucket=BUCKET)
+        cloud.s3.put_object(Bucket=BUCKET, Key="a", Body=b"1")
+        with pytest.raises(ClientError, match="NotImplemented"):
+            cloud.s3.copy_object(Bucket=BUCKET, Key="b", CopySource=f"{BUCKET}/a", StorageClass="GLACIER")
+        assert cloud.object_keys() == ["a"]
+
+
+def test_an_object_that_can_not_be_recorded_stops_the_server_until_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    journal = tmp_path / "aws.sqlite"
+    with EmbeddedAws(journal) as aws:
+        cloud = Cloud(aws.url)
+        cloud.s3.create_bucket(Bucket=BUCKET)
+        cloud.s3.put_object(Bucket=BUCKET, Key="a", Body=b"1")
+        with monkeypatch.context() as disk:
+            disk.setattr(ObjectStore, "put_object", full_disk)
+            with pytest.raises(ClientError, match="could not be recorded"):
+                cloud.s3.put_object(Bucket=BUCKET, Key="a", Body=b"2")
+        with pytest.raises(ClientError, match="restart the embedded AWS"):
+            cloud.read(BUCKET, "a")
+    with EmbeddedAws(journal) as aws:
+        assert Cloud(aws.url).read(BUCKET, "a") == b"1"
+
+
+def full_disk(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
