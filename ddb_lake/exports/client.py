@@ -6,7 +6,7 @@ Every method is one idempotent question or request; none sleeps and none decides
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -269,12 +269,7 @@ class ExportClient:
 
         The first of the failed ones, so that whoever watches sees the same until there is a better one.
         """
-        found = self.find(request)
-        for status in (ExportStatus.COMPLETED, ExportStatus.IN_PROGRESS):
-            of_status = [export for export in found if export.status is status]
-            if of_status:
-                return of_status[-1]
-        return found[0] if found else None
+        return _counting(self.find(request))
 
     def ensure(self, request: ExportRequest) -> Export:
         """Return the export of this request: a completed or running one if there is one, else a new one.
@@ -285,11 +280,11 @@ class ExportClient:
         Raises:
             ExportError: As for `start`, and if too many attempts have failed.
         """
-        export = self.current(request)
+        found = self.find(request)
+        export = _counting(found)
         if export is not None and export.status is not ExportStatus.FAILED:
             return export
-        failed = len(self.find(request))
-        for attempt in range(failed + 1, failed + 1 + _MOST_ATTEMPTS):
+        for attempt in range(len(found) + 1, len(found) + 1 + _MOST_ATTEMPTS):
             export = self.start(request, attempt)
             if export.status is ExportStatus.IN_PROGRESS:
                 return export
@@ -373,6 +368,15 @@ def _translated(doing: str) -> Generator[None]:
         yield
     except (ClientError, BotoCoreError) as error:
         raise translate(error, doing) from error
+
+
+def _counting(found: Sequence[Export]) -> Export | None:
+    """Return the one that counts of a request's exports, the oldest first, as `ExportClient.current` says."""
+    for status in (ExportStatus.COMPLETED, ExportStatus.IN_PROGRESS):
+        of_status = [export for export in found if export.status is status]
+        if of_status:
+            return of_status[-1]
+    return found[0] if found else None
 
 
 def _kind(export_type: str | None) -> ExportKind:
