@@ -4,16 +4,23 @@ Statements that write are translated into item operations, which are checked and
 moto's. Rules: AWS developer guide, "PartiQL for DynamoDB"; answers to writes as observed on AWS.
 """
 
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from ddb_lake.embedded_aws.errors import AwsError, validation
+from ddb_lake.embedded_aws.errors import AwsError, EmbeddedAwsError, validation
 from ddb_lake.embedded_aws.json_values import JsonObject, array_in, is_object
 from ddb_lake.embedded_aws.moto_backend import MotoBackend
 from ddb_lake.embedded_aws.partiql_parser import first_word, parse
+from ddb_lake.embedded_aws.partiql_tokens import malformed
 from ddb_lake.embedded_aws.partiql_translation import ItemRequest, translate
 from ddb_lake.embedded_aws.tables import Table, Tables
 from ddb_lake.embedded_aws.wire import Answer, dynamodb_answer
 from ddb_lake.embedded_aws.writes import Writes
+
+logger = logging.getLogger(__name__)
 
 _MOST_IN_BATCH = 25
 _MOST_IN_TRANSACTION = 100
@@ -45,7 +52,8 @@ class PartiQL:
         Raises:
             AwsError: If the request is refused.
         """
-        return self._serve[operation](region, request)
+        with _refusing():
+            return self._serve[operation](region, request)
 
     def _execute_statement(self, region: str, request: Any) -> Answer:
         if _reads(request):
@@ -67,7 +75,8 @@ class PartiQL:
         try:
             statement = parse(_text(request), array_in(request, "Parameters"))
             response["TableName"] = statement.table
-            attributes = self._write(region, request).get("Attributes")
+            with _refusing():
+                attributes = self._write(region, request).get("Attributes")
         except AwsError as error:
             code = _BATCH_CODES.get(error.code, error.code.removesuffix("Exception"))
             return {**response, "Error": {"Code": code, "Message": error.message, **error.details}}
@@ -129,6 +138,18 @@ class PartiQL:
         if table is None:
             raise AwsError("ResourceNotFoundException", "Requested resource not found")
         return table
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Refuse a statement that moto stumbles over, such as a function of the wrong operands, as AWS would."""
+    try:
+        yield
+    except (EmbeddedAwsError, sqlite3.Error):
+        raise
+    except Exception as error:
+        logger.warning("moto can't process a statement", exc_info=True)
+        raise malformed(f"{type(error).__name__}: {error}") from error
 
 
 def _text(request: Any) -> str:

@@ -4,7 +4,7 @@ What isn't in it is refused, never guessed at.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ddb_lake.embedded_aws.errors import validation
 from ddb_lake.embedded_aws.json_values import is_object
@@ -43,11 +43,21 @@ _RETURNING: dict[tuple[str, str], Returning] = {
     ("MODIFIED", "OLD"): "UPDATED_OLD",
     ("MODIFIED", "NEW"): "UPDATED_NEW",
 }
+_DEEPEST = 100
+_LONGEST = 8_192
+"""Characters of a statement (AWS: API reference, ExecuteStatement)."""
+
+_Parsed = TypeVar("_Parsed")
 _SETS = {"S": "SS", "N": "NS", "B": "BS"}
 
 
 def first_word(statement: str) -> str:
     """Return the first word of a statement in capitals, such as `SELECT`."""
+    if len(statement) > _LONGEST:
+        raise validation(
+            f"1 validation error detected: Value at 'statement' failed to satisfy constraint: "
+            f"Member must have length less than or equal to {_LONGEST}"
+        )
     return tokens(statement)[0].text.upper()
 
 
@@ -70,6 +80,7 @@ class _Parser:
         self._at = 0
         self._parameters = list(parameters)
         self._used = 0
+        self._depth = 0
 
     def statement(self) -> Statement:
         match self._word():
@@ -167,9 +178,9 @@ class _Parser:
 
     def _negation(self) -> Condition:
         if self._take("NOT"):
-            return Not(self._negation())
+            return _negated(self._deeper(self._negation))
         if self._take("("):
-            inner = self._alternatives()
+            inner = self._deeper(self._alternatives)
             self._expect(")")
             return inner
         return self._predicate()
@@ -198,7 +209,7 @@ class _Parser:
             condition = Comparison(sign, operand, self._operand())
         else:
             raise self._unexpected("a comparison")
-        return Not(condition) if negated else condition
+        return _negated(condition) if negated else condition
 
     def _kind_test(self, operand: Operand) -> Condition:
         negated = self._take("NOT")
@@ -206,7 +217,7 @@ class _Parser:
             return Call("attribute_exists" if negated else "attribute_not_exists", (operand,))
         self._expect("NULL")
         is_null = Call("attribute_type", (operand, Constant({"S": "NULL"})))
-        return Not(is_null) if negated else is_null
+        return _negated(is_null) if negated else is_null
 
     # Operands
 
@@ -225,7 +236,7 @@ class _Parser:
         if token.kind != "word" or name not in names or following.text != "(":
             return None
         self._at += 2
-        arguments = tuple(self._separated(self._operand))
+        arguments = tuple(self._deeper(lambda: self._separated(self._operand)))
         self._expect(")")
         return Call(name, arguments)
 
@@ -261,7 +272,7 @@ class _Parser:
             case "symbol", "[":
                 return {"L": self._elements("]", self._value)}
             case "symbol", "{":
-                return {"M": dict(self._elements("}", self._member))}
+                return {"M": _distinct(self._elements("}", self._member))}
             case "symbol", "<<":
                 return self._set(self._elements(">>", self._value))
             case "word", word if word.upper() in ("TRUE", "FALSE"):
@@ -299,6 +310,15 @@ class _Parser:
             raise validation("One or more parameter values were invalid: Input collection contains duplicates.")
         return {_SETS[kind]: members}
 
+    def _deeper(self, parse_one: Callable[[], _Parsed]) -> _Parsed:
+        """Parse what lies within something else."""
+        if self._depth == _DEEPEST:
+            raise malformed(f"more than {_DEEPEST} conditions, functions or values lie in one another")
+        self._depth += 1
+        parsed = parse_one()
+        self._depth -= 1
+        return parsed
+
     # Words
 
     def _table(self) -> str:
@@ -317,7 +337,7 @@ class _Parser:
     def _elements(self, close: str, parse_one: Callable[[], Any]) -> list[Any]:
         if self._take(close):
             return []
-        found = self._separated(parse_one)
+        found = self._deeper(lambda: self._separated(parse_one))
         self._expect(close)
         return found
 
@@ -352,6 +372,18 @@ class _Parser:
         token = self._peek()
         found = "the end" if token.kind == "end" else repr(token.text)
         return malformed(f"expected {wanted} at column {token.position}, found {found}")
+
+
+def _negated(condition: Condition) -> Condition:
+    """Return the opposite of a condition; DynamoDB's expressions know no NOT NOT."""
+    return condition.condition if isinstance(condition, Not) else Not(condition)
+
+
+def _distinct(members: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) < len(members):
+        raise malformed("a map names an attribute twice")
+    return found
 
 
 def no_key() -> Exception:

@@ -275,3 +275,42 @@ def test_reads_and_writes_are_not_mixed(cloud: Cloud, table: str) -> None:
 def test_partiql_reads(cloud: Cloud, table: str) -> None:
     cloud.put("a", 1)
     assert by_key(run(cloud, f'SELECT * FROM "{TABLE}"')).keys() == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("NOT NOT n = 1", True),
+        ("NOT NOT NOT n = 1", False),
+        ("NOT (NOT (n = 1 OR n = 5)) AND n = 5", False),
+        ("NOT n NOT IN [1, 2]", True),
+        ("NOT n IS NOT NULL", False),
+    ],
+)
+def test_a_double_negation_is_none(cloud: Cloud, table: str, condition: str, holds: bool) -> None:
+    cloud.put("a", 0)
+    cloud.dynamodb.execute_statement(Statement=f"UPDATE {TABLE} SET n = 1 WHERE id = 'a'")
+    statement = f"UPDATE {TABLE} SET done = true WHERE id = 'a' AND {condition}"
+    if holds:
+        cloud.dynamodb.execute_statement(Statement=statement)
+    else:
+        with pytest.raises(ClientError, match="ConditionalCheckFailed"):
+            cloud.dynamodb.execute_statement(Statement=statement)
+    assert ("done" in by_key(cloud.scan())["a"]) == holds
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        (f"INSERT INTO {TABLE} VALUE {{'id': 'a', 'n': 1, 'n': 2}}", "names an attribute twice"),
+        (f"INSERT INTO {TABLE} VALUE {{'id': 'a', 'm': {{'k': 1, 'k': 1}}}}", "names an attribute twice"),
+        (f"DELETE FROM {TABLE} WHERE {'(' * 200}id = 'a'{')' * 200}", "lie in one another"),
+        (f"DELETE FROM {TABLE} WHERE id = 'a' AND {'NOT ' * 1000}n = 1", "lie in one another"),
+        (f"INSERT INTO {TABLE} VALUE {{'id': 'a', 'l': {'[' * 200}{']' * 200}}}", "lie in one another"),
+        (f"DELETE FROM {TABLE} WHERE id = '{'a' * 8200}'", "less than or equal to 8192"),
+    ],
+)
+def test_what_no_statement_may_have_is_refused(cloud: Cloud, table: str, statement: str, reason: str) -> None:
+    with pytest.raises(ClientError, match=f"ValidationException.*{reason}"):
+        cloud.dynamodb.execute_statement(Statement=statement)
+    assert cloud.scan() == []
