@@ -169,6 +169,25 @@ def give_history(control: Control, rows: int) -> Row:
     return Row("history", rows / seconds, "rows/s", None, "≥ 50,000", rows / seconds >= 50_000)
 
 
+def long_works(ours: Any, url: str) -> Iterator[Row]:
+    """What others wait while one gives a table a past, and while it is scanned for the first time then."""
+    control = Control(url)
+    start = int((NOON + timedelta(minutes=1)).timestamp()) * 1_000_000
+    lines = [{"ts": start + number, "Item": item(number)} for number in range(STEP)]
+    with Stalls(url) as stalls:
+        control.history(REGION, "past", lines)
+    stall = stalls.longest * 1_000
+    yield Row(f"longest of {stalls.puts} puts beside a history", stall, "ms", None, "< 200", stall < 200)
+    with Stalls(url) as stalls:
+        ours.query(
+            TableName="past",
+            KeyConditionExpression="id = :id",
+            ExpressionAttributeValues={":id": item(7)["id"]},
+        )
+    stall = stalls.longest * 1_000
+    yield Row(f"longest of {stalls.puts} puts beside the first query", stall, "ms", None, "< 200", stall < 200)
+
+
 def export(ours: Any, arn: str, **more: Any) -> tuple[Any, float]:
     """Run an export to its end; return its description and the seconds."""
     began = time.perf_counter()
@@ -270,6 +289,7 @@ def measure(rows: int) -> Iterator[Row]:
             wait_for(moto)
             s3.create_bucket(Bucket=BUCKET)
             arn = create(ours, "large")
+            create(ours, "past")
             for dynamodb in (ours, moto):
                 create(dynamodb)
                 put(dynamodb, 0)
@@ -279,6 +299,7 @@ def measure(rows: int) -> Iterator[Row]:
             control.advance(7_200)
             yield give_history(control, rows)
             yield from large_exports(ours, url, server.pid, arn, rows)
+            yield from long_works(ours, url)
 
 
 def main() -> int:
@@ -290,13 +311,13 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(f"{'measure':<45} {'found':>12} {'unit':<8} {'moto':>10}  {'goal':<10}")
+    print(f"{'measure':<50} {'found':>12} {'unit':<8} {'moto':>10}  {'goal':<10}")
     rows: list[Row] = []
     for row in measure(options.items):
         moto = "" if row.moto is None else f"{row.moto:,.0f}"
         found = f"{row.found:,.2f}" if not row.unit and row.found % 1 else f"{row.found:,.0f}"
         verdict = "" if not row.goal else "reached" if row.reached else "MISSED"
-        print(f"{row.measure:<45} {found:>12} {row.unit:<8} {moto:>10}  {row.goal:<10} {verdict}", flush=True)
+        print(f"{row.measure:<50} {found:>12} {row.unit:<8} {moto:>10}  {row.goal:<10} {verdict}", flush=True)
         rows.append(row)
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")

@@ -1,5 +1,7 @@
 """Access control: which keys a policy binds, and refusing what it doesn't allow in AWS's words."""
 
+import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ddb_lake.embedded_aws.calls import Call
@@ -16,6 +18,9 @@ from ddb_lake.embedded_aws.wire import Answer, find_in_xml
 
 ADMIN_KEY = "admin"
 """The access key that a policy doesn't bind, unless other ones are named."""
+
+_MOST_USED = 10_000
+"""Pairs of action and resource that are noted: each object of S3 is a resource of its own."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Access:
         self._account = account
         self.rules = rules
         self._used: set[tuple[str, str]] = set()
+        self._guard = threading.Lock()
 
     def check(self, call: Call, body: bytes) -> None:
         """Refuse a call that the policy doesn't allow.
@@ -75,11 +81,23 @@ class Access:
             decision = policy.decide(permission.action, permission.resource, permission.context)
             if decision is not Decision.ALLOWED:
                 raise self._denied(call, permission, decision)
-        self._used |= {(each.action, each.resource) for each in needed}
+        self._note(needed)
 
     def used(self) -> list[list[str]]:
         """Return the actions that a policy has allowed so far, each with its resource."""
-        return [list(pair) for pair in sorted(self._used)]
+        with self._guard:
+            return [list(pair) for pair in sorted(self._used)]
+
+    @property
+    def used_is_complete(self) -> bool:
+        """Whether `used` tells all: it notes so many pairs and no more."""
+        return len(self._used) < _MOST_USED
+
+    def _note(self, permissions: Iterable[Permission]) -> None:
+        with self._guard:
+            for each in permissions:
+                if self.used_is_complete:
+                    self._used.add((each.action, each.resource))
 
     def refusal_of_export(self, call: Call) -> str | None:
         """Return why S3 will refuse the files of an export that a call starts, or None if it won't."""
@@ -92,7 +110,7 @@ class Access:
             decision = policy.decide(permission.action, permission.resource, permission.context)
             if decision is not Decision.ALLOWED:
                 return self._denied(call, permission, decision).message
-        self._used |= {(each.action, each.resource) for each in needed}
+        self._note(needed)
         return None
 
     def conceal(self, call: Call, answer: Answer) -> Answer:

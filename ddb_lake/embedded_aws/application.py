@@ -24,8 +24,10 @@ from ddb_lake.embedded_aws.export_jobs import ExportJobs
 from ddb_lake.embedded_aws.export_worker import ExportWorker
 from ddb_lake.embedded_aws.export_writer import ExportWriter
 from ddb_lake.embedded_aws.faults import Faults, serve_with
+from ddb_lake.embedded_aws.giving_way import give_way
 from ddb_lake.embedded_aws.history import History
 from ddb_lake.embedded_aws.journal import Journal
+from ddb_lake.embedded_aws.json_values import object_in
 from ddb_lake.embedded_aws.lazy_items import LazyItems
 from ddb_lake.embedded_aws.moto_backend import MotoBackend
 from ddb_lake.embedded_aws.object_restore import restore_objects
@@ -75,6 +77,8 @@ class Application:
     ) -> None:
         # One lock around {stamp, forward, journal}: moto has none of its own for DynamoDB.
         self._lock = threading.RLock()
+        # Held before it by who writes a history, and who must see all of one or nothing.
+        self._turn = threading.Lock()
         self._broken: str | None = None
         self._clock = clock
         self._reach: Reach = reach
@@ -92,23 +96,37 @@ class Application:
             writer = ExportWriter(self._s3, self._journal, tables)
             self._exports = ExportJobs(self._journal, writer, tables, clock, settings, account)
             restore_tables(self._moto, self._journal, tables)
-            lazy = LazyItems(self._moto, self._journal, tables)
+            self._lazy = lazy = LazyItems(self._moto, self._journal, tables)
             if self._store is not None:
                 restore_objects(self._s3, self._store)
             self._journal.put_clock(orjson.dumps(clock.state()))
         except BaseException:
             self._close_files()
             raise
-        self._expiry = Expiry(self._moto, self._journal, tables, clock, settings)
+        self._tables = tables
+        self._expiry = Expiry(self._moto, self._journal, tables, clock, settings, lazy)
         writes = Writes(self._moto, self._journal, tables, clock, settings, self._expiry)
         self._dynamodb = DynamoDB(self._moto, self._journal, tables, clock, writes, self._exports, self._expiry, lazy)
-        self._worker = ExportWorker(self._exports, writer, self._lock)
+        self._worker = ExportWorker(self._exports, writer, self._lock, self._give_up)
         self._faults = Faults()
         self._access = Access(account, rules)
-        history = History(self._moto, self._journal, clock, self._expiry, lazy)
+        history = History(self._moto, self._journal, tables, clock, self._expiry, lazy, self._lock, self._turn)
         self._control = ControlInterface(
-            self._journal, tables, clock, settings, self._exports, history, self._faults, self._access
+            self._journal,
+            tables,
+            clock,
+            settings,
+            self._exports,
+            history,
+            self._faults,
+            self._access,
+            self._lock,
+            self._turn,
         )
+
+    def _give_up(self, reason: str) -> None:
+        """Serve no request any more: what clients would be told is not what a restart knows."""
+        self._broken = f"{reason}; restart the embedded AWS"
 
     def close(self) -> None:
         """Close the journal; no request is served any more."""
@@ -146,9 +164,10 @@ class Application:
             return _error_answer(environ, error)
         except (sqlite3.Error, Diverged) as error:
             # moto may have done what the journal doesn't know: to go on would be to lie to the next export.
-            self._broken = f"what was done could not be recorded ({error}); restart the embedded AWS"
+            reason = f"what was done could not be recorded ({error})"
+            self._give_up(reason)
             logger.exception("what was done could not be recorded")
-            return _error_answer(environ, AwsError("InternalServerError", self._broken, 500))
+            return _error_answer(environ, AwsError("InternalServerError", f"{reason}; restart the embedded AWS", 500))
         except Exception as error:
             # The client must get an answer, and the operator the traceback.
             logger.exception("a request failed: %s %s", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
@@ -157,8 +176,7 @@ class Application:
     def _route(self, environ: dict[str, Any], body: bytes) -> Answer:
         path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
         if path.startswith(PREFIX):
-            with self._lock:
-                answer = self._control.serve(environ["REQUEST_METHOD"], path, body)
+            answer = self._control.serve(environ["REQUEST_METHOD"], path, body)
             self._settle()  # the clock may have moved
             return answer
         call = read_call(environ, body)
@@ -174,19 +192,59 @@ class Application:
 
     def _serve(self, call: Call, environ: dict[str, Any], body: bytes) -> Answer:
         if call.service == "dynamodb":
-            with self._lock:
-                target = environ.get("HTTP_X_AMZ_TARGET", "")
-                return self._dynamodb.serve(call.region, target, body, self._access.refusal_of_export(call))
+            return self._serve_dynamodb(call, environ.get("HTTP_X_AMZ_TARGET", ""), body)
         environ.pop("HTTP_X_MOTO_ACCOUNT_ID", None)  # there is one account
         if call.s3 is None:
             return self._moto.pass_on(environ)
         return self._access.conceal(call, self._s3.serve(environ, call.region, body))
 
+    def _serve_dynamodb(self, call: Call, target: str, body: bytes) -> Answer:
+        """Serve a request for DynamoDB, after all that would hold the lock of all writers for long."""
+        match call.operation:
+            case "ExportTableToPointInTime":
+                with self._turn:
+                    extent = self._exports.measure_ahead(call.region, body)
+                    with self._lock:
+                        refusal = self._access.refusal_of_export(call)
+                        return self._dynamodb.serve(call.region, target, body, refusal, extent)
+            case "UpdateTimeToLive":
+                with self._turn:
+                    return self._switch_time_to_live(call, target, body)
+            case _:
+                self._load_ahead(call)
+                with self._lock:
+                    return self._dynamodb.serve(call.region, target, body)
+
+    def _switch_time_to_live(self, call: Call, target: str, body: bytes) -> Answer:
+        table = self._tables.find(call.region, call.json.get("TableName"))
+        specification = object_in(call.json, "TimeToLiveSpecification")
+        attribute: object = specification.get("AttributeName")
+        comes = table is not None and table.ttl_attribute is None and specification.get("Enabled") is True
+        if table is None or not comes or not isinstance(attribute, str):
+            with self._lock:
+                return self._dynamodb.serve(call.region, target, body)
+        try:
+            self._expiry.index_ahead(table, attribute, self._lock)
+            with self._lock:
+                return self._dynamodb.serve(call.region, target, body)
+        finally:
+            self._expiry.index_is_done(table)
+
+    def _load_ahead(self, call: Call) -> None:
+        """Bring tables that will be read whole to moto, giving up the lock now and then."""
+        for table in self._lazy.tables_read(call.region, call.operation, call.json):
+            last: bytes | None = b""
+            while last is not None:
+                with self._lock:
+                    last = self._lazy.load_some(table, last)
+                give_way()
+
     def _settle(self) -> None:
         self._worker.begin_due()
-        if self._expiry.is_any_due():
+        while self._expiry.is_any_due():
             with self._lock:
-                self._expiry.sweep()
+                self._expiry.sweep_some()
+            give_way()
 
 
 def _take_body(environ: dict[str, Any]) -> bytes:

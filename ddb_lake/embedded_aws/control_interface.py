@@ -1,5 +1,7 @@
 """The control interface: what a person or a test tells the embedded AWS beside the AWS API, under `/_local/`."""
 
+import threading
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,7 +25,11 @@ _SECOND_US = 1_000_000
 
 
 class ControlInterface:
-    """Serves the requests under `/_local/`. Callers hold the embedded AWS's lock."""
+    """Serves the requests under `/_local/`.
+
+    Holds the embedded AWS's lock meanwhile, but not while a history is read; `turn` is held by who gives or changes
+    a table's past.
+    """
 
     def __init__(
         self,
@@ -35,6 +41,8 @@ class ControlInterface:
         history: History,
         faults: Faults,
         access: Access,
+        lock: AbstractContextManager[Any],
+        turn: threading.Lock,
     ) -> None:
         self._journal = journal
         self._tables = tables
@@ -44,6 +52,8 @@ class ControlInterface:
         self._history = history
         self._faults = faults
         self._access = access
+        self._lock = lock
+        self._turn = turn
 
     def serve(self, method: str, path: str, body: bytes) -> Answer:
         """Serve one request and answer in JSON; what is refused changes nothing and is answered with 400.
@@ -54,12 +64,20 @@ class ControlInterface:
             body: The request's body.
         """
         try:
-            return _json(200, self._route(method, path, body))
+            parts = [unquote(part) for part in path.removeprefix(PREFIX).split("/")]
+            match method, parts:
+                case "POST", ["history", region, name]:
+                    return _json(200, {"lines": self._history.write(self._table(region, name), body)})
+                case "POST", ["tables", region, name]:
+                    with self._turn, self._lock:
+                        return _json(200, self._backdate(self._table(region, name), _read_object(body)))
+                case _:
+                    with self._lock:
+                        return _json(200, self._route(method, path, parts, body))
         except ControlError as error:
             return _json(400, {"error": str(error)})
 
-    def _route(self, method: str, path: str, body: bytes) -> dict[str, Any]:
-        parts = [unquote(part) for part in path.removeprefix(PREFIX).split("/")]
+    def _route(self, method: str, path: str, parts: list[str], body: bytes) -> dict[str, Any]:
         match method, parts:
             case "GET", ["health"]:
                 return {
@@ -67,6 +85,7 @@ class ControlInterface:
                     **self._clock_state(),
                     "tables": len(self._tables.all()),
                     "running_exports": self._exports.count_running(),
+                    "failed_exports": self._exports.count_failed(),
                 }
             case "POST", ["clock"]:
                 return self._set_clock(_read_object(body))
@@ -75,10 +94,6 @@ class ControlInterface:
                 return self._settings.describe()
             case "POST", ["release"]:
                 return {"released": self._exports.release_held()}
-            case "POST", ["tables", region, name]:
-                return self._backdate(self._table(region, name), _read_object(body))
-            case "POST", ["history", region, name]:
-                return {"lines": self._history.write(self._table(region, name), body)}
             case method, ["faults", *which] if len(which) < 2:
                 return self._change_faults(method, which, body)
             case method, ["policy"]:
@@ -114,7 +129,7 @@ class ControlInterface:
             case _:
                 raise ControlError("there are GET, POST and DELETE /_local/policy")
         described = {"policy": None} if self._access.rules is None else self._access.rules.describe()
-        return {**described, "used": self._access.used()}
+        return {**described, "used": self._access.used(), "used_is_complete": self._access.used_is_complete}
 
     def _set_clock(self, change: dict[str, Any]) -> dict[str, Any]:
         match change:

@@ -75,7 +75,14 @@ class DynamoDB:
             "DescribeTable": self._describe_table,
         }
 
-    def serve(self, region: str, target: str, body: bytes, s3_refusal: str | None = None) -> Answer:
+    def serve(
+        self,
+        region: str,
+        target: str,
+        body: bytes,
+        s3_refusal: str | None = None,
+        extent: tuple[int, int] | None = None,
+    ) -> Answer:
         """Serve one request.
 
         Args:
@@ -83,6 +90,7 @@ class DynamoDB:
             target: The value of `X-Amz-Target`, such as `DynamoDB_20120810.PutItem`.
             body: The request's JSON.
             s3_refusal: Why the caller may not write the objects of the export that it starts; None if it may.
+            extent: Items and bytes of that export, where its duration depends on them.
 
         Raises:
             AwsError: If it is refused.
@@ -92,7 +100,7 @@ class DynamoDB:
             raise AwsError("UnknownOperationException", f"The embedded AWS doesn't serve {target}")
         request = _read(body)
         if operation == "ExportTableToPointInTime":
-            return dynamodb_answer(self._exports.start(region, _read_exact(body), s3_refusal))
+            return dynamodb_answer(self._exports.start(region, _read_exact(body), s3_refusal, extent))
         if operation in self._own:
             return dynamodb_answer(self._own[operation](region, _read_exact(body)))
         normalise_numbers(request)

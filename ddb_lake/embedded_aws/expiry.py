@@ -5,13 +5,17 @@ stamped with the time of that request. Rules: AWS developer guide, "Using time t
 Number of whole seconds since the epoch, and what lies more than five years back is left alone.
 """
 
+from contextlib import AbstractContextManager
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from ddb_lake.embedded_aws.clock import Clock
 from ddb_lake.embedded_aws.journal import Journal
+from ddb_lake.embedded_aws.json_values import JsonObject, is_object
+from ddb_lake.embedded_aws.lazy_items import LazyItems
 from ddb_lake.embedded_aws.moto_backend import MotoBackend
 from ddb_lake.embedded_aws.settings import Settings
 from ddb_lake.embedded_aws.tables import Table, Tables
@@ -20,71 +24,124 @@ from ddb_lake.embedded_aws.versions import Version
 _SECOND_US = 1_000_000
 _OLDEST_S = 5 * 365 * 86_400
 _NEVER = 2**63 - 1
-_END_OF_TIME = 2**63 - 1
+_ITEMS_AT_ONCE = 200
+"""Expired items that are deleted, before the lock is given up."""
+
+_TIMES_AT_ONCE = 2_000
+_LONGEST_TIME = 12
+"""Digits of a time in seconds; what has more never comes, and SQLite could not keep it."""
 
 
 class Expiry:
-    """Deletes expired items. Callers hold the embedded AWS's lock, except for `is_any_due`."""
+    """Deletes expired items. Callers hold the embedded AWS's lock, but for `is_any_due` and `index_ahead`.
 
-    def __init__(self, moto: MotoBackend, journal: Journal, tables: Tables, clock: Clock, settings: Settings) -> None:
+    The journal keeps an index of when items may expire, so that nobody has to look through a table for them. What
+    it says of a key may be outdated; the newest item decides.
+    """
+
+    def __init__(
+        self,
+        moto: MotoBackend,
+        journal: Journal,
+        tables: Tables,
+        clock: Clock,
+        settings: Settings,
+        lazy: LazyItems,
+    ) -> None:
         self._moto = moto
         self._journal = journal
         self._tables = tables
         self._clock = clock
         self._settings = settings
-        # For each table with TTL, a time before which nothing of it expires; tables that aren't here are unknown.
+        self._lazy = lazy
+        # For each table with TTL, a time before which nothing of it expires.
         self._next_us: dict[str, int] = {}
+        # Attributes of tables whose items are being looked through, before their TTL is switched on.
+        self._coming: dict[str, str] = {}
+        for table in tables.all():
+            self.forget(table)
 
-    def observe(self, table: Table, image: bytes | None) -> None:
-        """Take note of an item that was written, so that the next sweep comes in time."""
-        if table.ttl_attribute is None or image is None or table.id not in self._next_us:
-            return
-        expires_us = _expires_us(orjson.loads(image), table.ttl_attribute)
-        if expires_us is not None:
-            self._next_us[table.id] = min(self._next_us[table.id], expires_us)
+    def end_of(self, table: Table, image: bytes | None) -> int | None:
+        """Return when an item that is written expires, in µs since the epoch, if its table has time to live."""
+        attribute = self._coming.get(table.id, table.ttl_attribute)
+        if attribute is None or image is None:
+            return None
+        ends_us = expires_us(orjson.loads(image), attribute)
+        if ends_us is not None and table.ttl_attribute is not None:
+            self._next_us[table.id] = min(self._next_us.get(table.id, _NEVER), ends_us)
+        return ends_us
 
     def forget(self, table: Table) -> None:
-        """Look at all items of a table again: its TTL has changed, or it was given a past."""
+        """Ask the journal when a table's items expire: its TTL has changed, or it was given a past."""
         self._next_us.pop(table.id, None)
+        if table.ttl_attribute is not None:
+            first_us = self._journal.first_expiry_us(table.id)
+            self._next_us[table.id] = _NEVER if first_us is None else first_us
+
+    def index_ahead(self, table: Table, attribute: str, lock: AbstractContextManager[Any]) -> None:
+        """Note when a table's items expire, before its TTL is switched on; takes the lock for short times.
+
+        Until `index_is_done`, what is written is noted as well.
+        """
+        with lock:
+            self._coming[table.id] = attribute
+            sequence = self._journal.sequence()
+        with self._journal.reader() as versions:
+            items = versions.items(table.id, _NEVER, sequence)
+            ends = ((expires_us(orjson.loads(item.image or b""), attribute), item.key) for item in items)
+            known = ((us, key) for us, key in ends if us is not None)
+            while some := list(islice(known, _TIMES_AT_ONCE)):
+                with lock:
+                    self._journal.add_expiries(table.id, some)
+
+    def index_is_done(self, table: Table) -> None:
+        """Note no more what TTL doesn't need."""
+        self._coming.pop(table.id, None)
 
     def is_any_due(self) -> bool:
-        """Tell, without a lock, whether `sweep` has something to do."""
+        """Tell, without a lock, whether `sweep_some` has something to do."""
         if not self._settings.deletes_expired_items:
             return False
         tables = [table for table in self._tables.all() if table.ttl_attribute is not None]
-        if not tables:
+        if not tables or self._journal.hides:  # what is being written can't be judged yet
             return False
         now_us = self._clock.now_us()
-        return any(self._next_us.get(table.id, 0) <= now_us for table in tables)
+        return any(self._next_us.get(table.id, _NEVER) <= now_us for table in tables)
 
-    def sweep(self) -> int:
-        """Delete every item that has expired, and return how many there were."""
+    def sweep_some(self) -> None:
+        """Delete some of the items that have expired."""
         now_us = self._clock.now_us()
-        deleted = 0
         for table in self._tables.all():
-            if table.ttl_attribute is not None and self._next_us.get(table.id, 0) <= now_us:
-                deleted += self._sweep_table(table, table.ttl_attribute, now_us)
-        return deleted
+            if table.ttl_attribute is not None and self._next_us.get(table.id, _NEVER) <= now_us:
+                self._sweep_table(table, table.ttl_attribute, now_us)
+                return
 
-    def _sweep_table(self, table: Table, attribute: str, now_us: int) -> int:
-        following_us = _NEVER
-        expired: list[tuple[Version, dict[str, Any]]] = []
-        for version in self._journal.items(table.id, _END_OF_TIME, self._journal.sequence()):
-            item = orjson.loads(version.image or b"")
-            expires_us = _expires_us(item, attribute)
-            if expires_us is None or expires_us < now_us - _OLDEST_S * _SECOND_US:
-                continue
-            if expires_us <= now_us:
-                expired.append((version, table.key.of(item)))
-            else:
-                following_us = min(following_us, expires_us)
-        self._moto.write_items(table.region, table.name, ({"DeleteRequest": {"Key": key}} for _, key in expired))
-        self._journal.append((table.id, Version(version.key, self._clock.stamp(), None, 0)) for version, _ in expired)
-        self._next_us[table.id] = following_us
-        return len(expired)
+    def _sweep_table(self, table: Table, attribute: str, now_us: int) -> None:
+        if self._journal.hides:
+            return
+        due = self._journal.due(table.id, now_us, _ITEMS_AT_ONCE)
+        expired: dict[bytes, Version] = {}
+        for key in {key for _, key in due}:
+            version = self._journal.newest(table.id, key)
+            ends_us = expires_us(orjson.loads(version.image), attribute) if version and version.image else None
+            if version is not None and ends_us is not None and now_us - _OLDEST_S * _SECOND_US <= ends_us <= now_us:
+                expired[key] = version
+        in_moto = {key: version for key, version in expired.items() if self._lazy.in_moto(table, key)}
+        deletes = (
+            {"DeleteRequest": {"Key": table.key.of(orjson.loads(version.image or b""))}}
+            for version in in_moto.values()
+        )
+        self._moto.write_items(table.region, table.name, deletes)
+        deleted = [Version(key, self._clock.stamp(), None, 0) for key in expired]
+        self._journal.append_expired(table.id, deleted, due)
+        self._lazy.defer(table, [(key, each.size, 0) for key, each in expired.items() if key not in in_moto])
+        self.forget(table)
 
 
-def _expires_us(item: dict[str, Any], attribute: str) -> int | None:
-    """Return when an item expires, in µs since the epoch, if its TTL attribute is a number."""
-    number: object = item.get(attribute, {}).get("N")
-    return None if not isinstance(number, str) else int(Decimal(number) * _SECOND_US)
+def expires_us(item: JsonObject, attribute: str) -> int | None:
+    """Return when an item expires, in µs since the epoch, if its TTL attribute is a number that can be a time."""
+    value: object = item.get(attribute)
+    number: object = value.get("N") if is_object(value) else None
+    if not isinstance(number, str) or len(number.partition(".")[0]) > _LONGEST_TIME:
+        return None
+    return int(Decimal(number) * _SECOND_US)

@@ -149,6 +149,11 @@ def summary_key(export: Export) -> str:
     return _export_folder(export) + "manifest-summary.json"
 
 
+def folders(export: Export) -> tuple[str, ...]:
+    """Return the folders that an export writes into."""
+    return _export_folder(export), _data_folder(export)
+
+
 def _summary(export: Export) -> dict[str, Any]:
     incremental = export.export_type == "INCREMENTAL_EXPORT"
     assert export.end_us is not None

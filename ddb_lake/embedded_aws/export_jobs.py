@@ -4,10 +4,12 @@ They know AWS's rules on requests, tokens and lists; what is in an export's file
 """
 
 import base64
+import json
 import re
 import secrets
 import uuid
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from ddb_lake.embedded_aws.clock import Clock
@@ -75,13 +77,31 @@ class ExportJobs:
         for export in exports:
             clock.pass_stamp(max(export.to_us - 1, export.start_us))
 
-    def start(self, region: str, request: Any, s3_refusal: str | None = None) -> dict[str, Any]:
+    def measure_ahead(self, region: str, body: bytes) -> tuple[int, int] | None:
+        """Return items and bytes of the export that a request asks for, without a lock.
+
+        None where its duration doesn't depend on them, or the request will be refused.
+        """
+        if self._settings.delay != "aws":
+            return None
+        try:
+            parsed = parse_export_request(json.loads(body, parse_float=Decimal))
+            table = self._find_table(region, parsed.table_arn)
+            from_us, to_us = self._grant(parsed, table, self._clock.now_us())
+        except (AwsError, ValueError):
+            return None
+        return self._writer.measure(table, parsed.export_type, from_us, to_us)
+
+    def start(
+        self, region: str, request: Any, s3_refusal: str | None = None, extent: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
         """Serve ExportTableToPointInTime; numbers with a fraction in `request` are Decimals.
 
         Args:
             region: The region that the request was signed for.
             request: The request.
             s3_refusal: Why the caller may not write into the bucket, which makes the export fail; None if it may.
+            extent: What `measure_ahead` has found for this request.
 
         Raises:
             AwsError: If AWS would refuse the request.
@@ -96,7 +116,7 @@ class ExportJobs:
         window = self._grant(parsed, table, now_us)
         self._refuse_more_than_quota(parsed)
         export = self._with_failure(self._new_export(parsed, table, window, now_us), s3_refusal)
-        export = replace(export, due_us=self._due_us(export, now_us))
+        export = replace(export, due_us=self._due_us(export, now_us, extent or (0, 0)))
         self.keep(export)
         self._clock.pass_stamp(export.to_us - 1)  # no later write may fall into what has been granted
         return {"ExportDescription": self._describe(export)}
@@ -190,6 +210,10 @@ class ExportJobs:
         """Return how many exports are IN_PROGRESS and not yet due."""
         return len(self._not_due())
 
+    def count_failed(self) -> int:
+        """Return how many exports have FAILED."""
+        return sum(export.status == "FAILED" for export in self._exports.values())
+
     def _not_due(self) -> tuple[Export, ...]:
         now_us = self._clock.now_us()
         running = [self._exports[arn] for arn in self._running]
@@ -229,7 +253,7 @@ class ExportJobs:
             due_us=None,
         )
 
-    def _due_us(self, export: Export, now_us: int) -> int | None:
+    def _due_us(self, export: Export, now_us: int, extent: tuple[int, int]) -> int | None:
         """Return when a new export ends, in µs; None if it is to be held."""
         if self._settings.take_hold():
             return None
@@ -238,7 +262,7 @@ class ExportJobs:
             return now_us + delay
         if export.failure_code is not None:
             return now_us + failure_us()
-        return now_us + duration_us(export.export_type, *self._writer.measure(export))
+        return now_us + duration_us(export.export_type, *extent)
 
     def _find_table(self, region: str, arn: str) -> Table:
         _parse_arn(arn)

@@ -5,12 +5,15 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from ddb_lake.embedded_aws.calls import Call
 from ddb_lake.embedded_aws.export import Export
+from ddb_lake.embedded_aws.export_files import folders
 from ddb_lake.embedded_aws.export_jobs import ExportJobs
 from ddb_lake.embedded_aws.export_writer import ExportStopped, ExportWriter
+from ddb_lake.embedded_aws.s3_request import S3Request
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +31,20 @@ class ExportWorker:
         jobs: The exports.
         writer: Writes their files, from a snapshot of the journal.
         lock: Guards the jobs.
+        give_up: Called with the reason where an export's end can't be recorded.
     """
 
-    def __init__(self, jobs: ExportJobs, writer: ExportWriter, lock: AbstractContextManager[Any]) -> None:
+    def __init__(
+        self,
+        jobs: ExportJobs,
+        writer: ExportWriter,
+        lock: AbstractContextManager[Any],
+        give_up: Callable[[str], None],
+    ) -> None:
         self._jobs = jobs
         self._writer = writer
         self._lock = lock
+        self._give_up = give_up
         self._guard = threading.Lock()
         self._pool = ThreadPoolExecutor(1, "exports")
         self._begun: dict[str, Future[None]] = {}
@@ -62,12 +73,17 @@ class ExportWorker:
     def _end(self, export: Export) -> None:
         try:
             ended = self._writer.end(export)
-            with self._lock:
-                self._jobs.keep(ended)
         except ExportStopped:
             return
-        except Exception:
-            logger.exception("the export %s can't be ended; it stays IN_PROGRESS until the next start", export.arn)
+        except Exception as error:  # a full disk, or whatever nobody has thought of: clients must not wait for ever
+            logger.exception("the export %s has failed", export.arn)
+            ended = self._writer.failed(export, f"{type(error).__name__}: {error}")
+        try:
+            with self._lock:
+                self._jobs.keep(ended)
+        except Exception as error:
+            logger.exception("the end of the export %s can't be recorded", export.arn)
+            self._give_up(f"the end of the export {export.arn} could not be recorded ({error})")
             return  # not forgotten: it must not be tried again and again
         with self._guard:
             del self._begun[export.arn]
@@ -76,8 +92,7 @@ class ExportWorker:
 def _sight(call: Call) -> Callable[[Export], bool]:
     """Return which exports' end a call could see: what S3 or the export API tells about them."""
     if call.s3 is not None:
-        bucket = call.s3.bucket
-        return lambda export: export.s3_bucket == bucket
+        return partial(reads_files_of, call.s3)
     match call.operation:
         case "DescribeExport":
             return lambda export: export.arn == call.resource
@@ -87,3 +102,19 @@ def _sight(call: Call) -> Callable[[Export], bool]:
             return lambda export: export.token == call.json.get("ClientToken")
         case _:
             return lambda export: False
+
+
+def reads_files_of(request: S3Request, export: Export) -> bool:
+    """Tell whether a request reads or lists what an export writes."""
+    source = request.copy_source()
+    if source is not None:
+        bucket, key = source
+        return bucket == export.s3_bucket and key.startswith(folders(export))
+    if request.bucket != export.s3_bucket or request.method not in ("GET", "HEAD"):
+        return False
+    if request.key:
+        return request.key.startswith(folders(export))
+    if not request.operation.startswith("ListObject"):
+        return False
+    prefix = request.query.get("prefix", "")
+    return any(folder.startswith(prefix) or prefix.startswith(folder) for folder in folders(export))

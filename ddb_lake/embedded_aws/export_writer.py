@@ -14,9 +14,10 @@ from ddb_lake.embedded_aws import export_files
 from ddb_lake.embedded_aws.errors import AwsError, BackendError, EmbeddedAwsError
 from ddb_lake.embedded_aws.export import Export
 from ddb_lake.embedded_aws.export_bucket import BucketRefusal, ExportBucket
+from ddb_lake.embedded_aws.export_request import ExportType
 from ddb_lake.embedded_aws.journal import Journal
 from ddb_lake.embedded_aws.s3 import S3
-from ddb_lake.embedded_aws.tables import Tables
+from ddb_lake.embedded_aws.tables import Table, Tables
 from ddb_lake.embedded_aws.versions import Change, Version
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ _INCREMENTAL_FLOOR = 10_000_000
 
 
 class ExportWriter:
-    """Writes the objects of exports. Callers hold the embedded AWS's lock, except for `end`."""
+    """Writes the objects of exports. Callers of `begin` hold the embedded AWS's lock."""
 
     def __init__(self, s3: S3, journal: Journal, tables: Tables) -> None:
         self._s3 = s3
@@ -44,16 +45,14 @@ class ExportWriter:
             return replace(export, failure_code=refusal.code, failure_message=refusal.message)
         return export
 
-    def measure(self, export: Export) -> tuple[int, int]:
-        """Return how many items or changes an export has, and their size in bytes."""
-        table = self._tables.by_id(export.table_id)
-        found: Iterable[Version | Change] = (
-            self._journal.changes(table.id, export.from_us, export.to_us, export.sequence)
-            if export.export_type == "INCREMENTAL_EXPORT"
-            else self._journal.items(table.id, export.to_us, export.sequence)
-        )
-        sizes = [each.size for each in found]
-        return len(sizes), sum(sizes)
+    def measure(self, table: Table, export_type: ExportType, from_us: int, to_us: int) -> tuple[int, int]:
+        """Return how many items or changes an export would have now, and their size in bytes."""
+        with self._journal.reader() as versions:
+            sequence = versions.sequence()
+            if export_type == "FULL_EXPORT":
+                return versions.extent(table.id, to_us, sequence)
+            sizes = [change.size for change in versions.changes(table.id, from_us, to_us, sequence)]
+            return len(sizes), sum(sizes)
 
     def end(self, export: Export) -> Export:
         """Write all objects of an export that is due, and return it COMPLETED or FAILED.
@@ -61,9 +60,7 @@ class ExportWriter:
         Raises:
             ExportStopped: If the embedded AWS stops meanwhile.
         """
-        assert export.due_us is not None
-        end_us = export.due_us
-        ended = replace(export, end_us=end_us // 1_000 * 1_000)
+        ended = _at_its_end(export)
         if export.failure_code is not None:
             return replace(ended, status="FAILED")
         bucket = ExportBucket(self._s3, export)
@@ -79,8 +76,14 @@ class ExportWriter:
             return replace(ended, status="FAILED", failure_code=refusal.code, failure_message=refusal.message)
         except (BackendError, AwsError) as error:
             logger.exception("the export %s has failed", export.arn)
-            return replace(ended, status="FAILED", failure_code="InternalServerError", failure_message=str(error))
+            return self.failed(export, str(error))
         return completed
+
+    def failed(self, export: Export, reason: str) -> Export:
+        """Return an export that is due as FAILED through no fault of its request."""
+        return replace(
+            _at_its_end(export), status="FAILED", failure_code="InternalServerError", failure_message=reason
+        )
 
     def stop(self) -> None:
         """Let a writing that is under way end at once."""
@@ -104,6 +107,11 @@ class ExportWriter:
                 bucket.upload(file)
                 listed.append(file.listed)
         return listed, max(size.bytes, floor)
+
+
+def _at_its_end(export: Export) -> Export:
+    assert export.due_us is not None
+    return replace(export, end_us=export.due_us // 1_000 * 1_000)
 
 
 class ExportStopped(EmbeddedAwsError):

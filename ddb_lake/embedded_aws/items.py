@@ -7,7 +7,7 @@ from typing import Any
 
 from ddb_lake.embedded_aws.errors import AwsError, validation
 from ddb_lake.embedded_aws.json_values import is_array, is_object
-from ddb_lake.embedded_aws.numbers import normalise, normalise_numbers
+from ddb_lake.embedded_aws.numbers import DIGITS, normalise, normalise_numbers
 
 LARGEST_ITEM = 400 * 1024
 """Bytes that an item may have (AWS: ServiceQuotas, limits-items)."""
@@ -50,6 +50,9 @@ def normalise_item(item: Mapping[str, Any]) -> int:
                     size += len(content) if content.isascii() else len(content.encode())
                     continue
                 if kind == "N":
+                    if content.isdecimal() and content.isascii() and content[0] != "0" and len(content) <= DIGITS:
+                        size += (len(content.rstrip("0")) + 1) // 2 + 1
+                        continue
                     value["N"] = number = normalise(content)
                     size += _number_size(number)
                     continue

@@ -16,6 +16,7 @@ from ddb_lake.embedded_aws.errors import AwsError, validation
 from ddb_lake.embedded_aws.json_values import is_object
 
 _HASH_BYTES = 8
+_LENGTH = struct.Struct(">H")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class KeySchema:
         """
         partition = _encode_value(self.partition, item)
         digest = hashlib.blake2b(partition, digest_size=_HASH_BYTES).digest()
-        head = digest + struct.pack(">H", len(partition)) + partition
+        head = digest + _LENGTH.pack(len(partition)) + partition
         return head if self.sort is None else head + _encode_value(self.sort, item)
 
 
@@ -75,6 +76,10 @@ def first_key_after(index: int, files: int) -> bytes | None:
 
 def _encode_value(attribute: KeyAttribute, item: Mapping[str, Any]) -> bytes:
     value: object = item.get(attribute.name)
+    if type(value) is dict and len(value) == 1:  # pyright: ignore[reportUnknownArgumentType]
+        plain: object = value.get(attribute.type)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if attribute.type == "S" and type(plain) is str and plain:
+            return plain.encode()  # most keys, and many of them in a history
     if value is None:
         raise validation(f"One or more parameter values were invalid: Missing the key {attribute.name} in the item")
     if not is_object(value) or list(value) != [attribute.type]:

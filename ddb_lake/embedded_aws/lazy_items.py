@@ -4,8 +4,9 @@ moto takes some kilobytes and some tenths of a millisecond an item. So a long hi
 journal, costs neither before somebody reads the table, and exports never need it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -31,6 +32,13 @@ _WITHOUT_ITEMS = {
     "UntagResource",
     "UpdateTimeToLive",
 }
+_READ_TABLES = {"Query", "Scan", "UpdateTable"}
+_ITEMS_AT_ONCE = 100
+"""Items that come to moto before the lock is given up: some 30 ms."""
+
+PastOfKey = tuple[bytes, int, int]
+"""What a history has changed of a key: the size of its item before and after, 0 for none."""
+
 _BY_KEY = {"PutItem": "Item", "GetItem": "Key", "UpdateItem": "Key", "DeleteItem": "Key"}
 
 
@@ -41,12 +49,16 @@ class _Loaded:
     Attributes:
         complete: Whether moto has the whole table, but for `keys`; else it has nothing but `keys`.
         keys: Encoded primary keys.
-        waiting_items: How many items moto doesn't have.
-        waiting_bytes: Their size.
+        stale: Keys that moto doesn't know, of which it still holds an older item, and that item's size.
+        has_past: Whether the journal may have items that moto never got.
+        waiting_items: How many items more there are than moto holds.
+        waiting_bytes: How many bytes more these have.
     """
 
     complete: bool = False
     keys: set[bytes] = field(default_factory=set[bytes])
+    stale: dict[bytes, int] = field(default_factory=dict[bytes, int])
+    has_past: bool = False
     waiting_items: int = 0
     waiting_bytes: int = 0
 
@@ -54,23 +66,29 @@ class _Loaded:
         """Tell whether moto knows the state of a key, which may be that there is no item."""
         return (key in self.keys) != self.complete
 
-    def add(self, key: bytes, version: Version | None) -> None:
-        """Take note that moto has got a key, whose newest version is given."""
+    def add(self, key: bytes, size: int) -> int:
+        """Take note that moto gets a key's item of this size, 0 for none; return the size of what it held before."""
         if self.complete:
             self.keys.discard(key)
         else:
             self.keys.add(key)
-        self.count(version, -1)
+        held = self.stale.pop(key, 0)
+        self.waiting_items -= (size > 0) - (held > 0)
+        self.waiting_bytes -= size - held
+        return held
 
-    def count(self, version: Version | None, number: int) -> None:
-        """Reckon with so many items more of this version's size that moto doesn't have."""
-        if version is not None and version.image is not None:
-            self.waiting_items += number
-            self.waiting_bytes += number * version.size
+    def forget(self, key: bytes, held: int) -> None:
+        """Take note that a key has changed that moto knew, with an item of this size or, if it is 0, none."""
+        if self.complete:
+            self.keys.add(key)
+        else:
+            self.keys.discard(key)
+        if held:
+            self.stale[key] = held
 
 
 class LazyItems:
-    """Brings items from the journal to moto. Callers hold the embedded AWS's lock."""
+    """Brings items from the journal to moto. Callers hold the embedded AWS's lock, except for `tables_read`."""
 
     def __init__(self, moto: MotoBackend, journal: Journal, tables: Tables) -> None:
         self._moto = moto
@@ -78,8 +96,8 @@ class LazyItems:
         self._tables = tables
         self._loaded: dict[str, _Loaded] = {}
         for table in tables.all():
-            items = [item.size for item in journal.items(table.id, _END_OF_TIME, journal.sequence())]
-            self._loaded[table.id] = _Loaded(waiting_items=len(items), waiting_bytes=sum(items))
+            items, size = journal.extent(table.id, _END_OF_TIME, journal.sequence())
+            self._loaded[table.id] = _Loaded(has_past=items > 0, waiting_items=items, waiting_bytes=size)
         moto.prepare = self.prepare
 
     def prepare(self, region: str, operation: str, request: Any) -> None:
@@ -103,21 +121,51 @@ class LazyItems:
             for each in self._tables.all() if table is None else [table]:
                 self._load_all(each)
 
-    def in_moto(self, table: Table, key: bytes) -> bool:
-        """Tell whether moto knows the state of a key, and so must be told of a new one."""
-        return self._of(table).has(key)
+    def tables_read(self, region: str, operation: str, request: JsonObject) -> list[Table]:
+        """Return the tables of which a request could read everything, and moto doesn't have all."""
+        if operation not in _READ_TABLES and not _selects(request):
+            return []
+        table = self._tables.find(region, request.get("TableName"))
+        wanted = self._tables.all() if table is None else [table]
+        return [table for table in wanted if not self._is_whole(self._of(table))]
 
-    def defer(self, table: Table, changes: Iterable[tuple[bytes, Version | None, Version]]) -> None:
-        """Take note of keys that moto doesn't know, with their newest version before and after a history."""
+    def load_some(self, table: Table, after: bytes) -> bytes | None:
+        """Bring some of the items after a key to moto; return the last one's key, or None at the end.
+
+        A large table comes to moto so, while others write between one call and the next.
+        """
         loaded = self._of(table)
+        if self._is_whole(loaded):
+            return None
+        if loaded.complete:  # but for some keys
+            self._load(table, loaded, [self._newest(table, key) for key in islice(loaded.keys, _ITEMS_AT_ONCE)])
+            return after
+        page = self._journal.page(table.id, after, _ITEMS_AT_ONCE)
+        self._load(table, loaded, [version for version in page if not loaded.has(version.key)])
+        if page:
+            return page[-1].key
+        if not loaded.waiting_items and not loaded.stale:  # else a history has come between
+            self._loaded[table.id] = _Loaded(complete=True, has_past=True)
+        return None
+
+    def in_moto(self, table: Table, key: bytes) -> bool:
+        """Tell whether moto knows the state of a key."""
+        loaded = self._of(table)
+        return not loaded.has_past or loaded.has(key)
+
+    def defer(self, table: Table, changes: Iterable[PastOfKey]) -> None:
+        """Take note of keys that a history has changed, without telling moto."""
+        loaded = self._of(table)
+        loaded.has_past = True
+        knows_some = loaded.complete or bool(loaded.keys)
         for key, before, after in changes:
-            if loaded.complete and (before is None or before.image is None):
-                loaded.keys.add(key)
-            loaded.count(before, -1)
-            loaded.count(after, 1)
+            if knows_some and loaded.has(key):
+                loaded.forget(key, before)
+            loaded.waiting_items += (after > 0) - (before > 0)
+            loaded.waiting_bytes += after - before
 
     def waiting(self, table: Table) -> tuple[int, int]:
-        """Return how many items of a table moto doesn't have, and their size in bytes."""
+        """Return how many items there are more than moto holds, and how many bytes more."""
         loaded = self._of(table)
         return loaded.waiting_items, loaded.waiting_bytes
 
@@ -126,38 +174,48 @@ class LazyItems:
         if table is None:
             return  # moto's to refuse
         loaded = self._of(table)
-        found: list[Version] = []
+        wanted: dict[bytes, Version] = {}
         for each in keys:
             try:
                 key = table.key.encode(each) if is_object(each) else None
             except AwsError:
                 key = None  # moto's to refuse
             if key is not None and not loaded.has(key):
-                version = self._journal.newest(table.id, key) if loaded.waiting_items else None
-                loaded.add(key, version)
-                if version is not None and version.image is not None:
-                    found.append(version)
-        self._send(table, found)
+                wanted[key] = self._newest(table, key) if loaded.has_past else Version(key, 0, None, 0)
+        self._load(table, loaded, wanted.values())
 
     def _load_all(self, table: Table) -> None:
-        loaded = self._of(table)
-        if loaded.waiting_items:
-            items = self._journal.items(table.id, _END_OF_TIME, self._journal.sequence())
-            self._send(table, (item for item in items if not loaded.has(item.key)))
-        self._loaded[table.id] = _Loaded(complete=True)
+        last: bytes | None = b""
+        while last is not None:
+            last = self.load_some(table, last)
 
-    def _send(self, table: Table, items: Iterable[Version]) -> None:
-        self._moto.load_items(table.region, table.name, _images(items))
+    def _newest(self, table: Table, key: bytes) -> Version:
+        return self._journal.newest(table.id, key) or Version(key, 0, None, 0)
+
+    def _load(self, table: Table, loaded: _Loaded, versions: Iterable[Version]) -> None:
+        writes: list[JsonObject] = []
+        for version in versions:
+            held = loaded.add(version.key, version.size)
+            if version.image is not None:
+                writes.append({"PutRequest": {"Item": orjson.loads(version.image)}})
+            elif held:
+                item = orjson.loads(self._journal.newest_image(table.id, version.key))
+                writes.append({"DeleteRequest": {"Key": table.key.of(item)}})
+        self._moto.load_items(table.region, table.name, writes)
+
+    def _is_whole(self, loaded: _Loaded) -> bool:
+        return not loaded.has_past or (loaded.complete and not loaded.keys)
 
     def _of(self, table: Table) -> _Loaded:
         return self._loaded.setdefault(table.id, _Loaded())
 
 
+def _selects(request: JsonObject) -> bool:
+    """Tell whether one of a request's PartiQL statements reads."""
+    statements = [request, *array_in(request, "Statements"), *array_in(request, "TransactStatements")]
+    texts = (str(each.get("Statement")) for each in statements if is_object(each))
+    return any(text.lstrip()[:6].upper() == "SELECT" for text in texts)
+
+
 def _key_in(action: JsonObject) -> object:
     return action.get("Item") or action.get("Key")
-
-
-def _images(items: Iterable[Version]) -> Iterator[Any]:
-    for item in items:
-        assert item.image is not None
-        yield orjson.loads(item.image)

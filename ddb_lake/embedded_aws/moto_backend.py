@@ -90,14 +90,14 @@ class MotoBackend:
             raise BackendError(f"moto refused {operation} in {region}: {answer.body[:500]!r}")
         return answer.json()
 
-    def load_items(self, region: str, table: str, items: Iterable[dict[str, Any]]) -> None:
-        """Put items, while a request is being prepared.
+    def load_items(self, region: str, table: str, writes: Iterable[dict[str, Any]]) -> None:
+        """Write items as `write_items`, while a request is being prepared.
 
         Raises:
             BackendError: If moto refuses a batch.
         """
-        puts = ({"PutRequest": {"Item": item}} for item in items)
-        while batch := list(islice(puts, LARGEST_BATCH)):
+        pending = iter(writes)
+        while batch := list(islice(pending, LARGEST_BATCH)):
             answer = self._send_dynamodb(region, "BatchWriteItem", {"RequestItems": {table: batch}})
             if answer.status != 200:
                 raise BackendError(f"moto refused items of {table} in {region}: {answer.body[:500]!r}")

@@ -12,7 +12,9 @@ from ddb_lake.embedded_aws.json_values import JsonArray
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
 _ALREADY_NORMAL = re.compile(r"0|-?[1-9]\d{0,37}", re.ASCII)
-_DIGITS = 38
+DIGITS = 38
+"""Significant digits that a number may have."""
+
 _LARGEST_EXPONENT = 125
 _SMALLEST_EXPONENT = -130
 
@@ -40,7 +42,7 @@ def normalise(text: str) -> str:
     if number.adjusted() < _SMALLEST_EXPONENT:
         raise validation("Number underflow. Attempting to store a number with magnitude smaller than supported range")
     significant = "".join(map(str, number.as_tuple().digits)).strip("0")
-    if len(significant) > _DIGITS:
+    if len(significant) > DIGITS:
         raise validation("Attempting to store more than 38 significant digits in a Number")
     plain = format(number, "f")
     return plain.rstrip("0").rstrip(".") if "." in plain else plain

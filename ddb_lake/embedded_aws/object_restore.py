@@ -3,7 +3,7 @@
 from xml.sax.saxutils import escape
 
 from ddb_lake.embedded_aws.errors import BackendError
-from ddb_lake.embedded_aws.object_store import ObjectStore, Piece, Storage, StoredRequest
+from ddb_lake.embedded_aws.object_store import ObjectStore, Piece, Setting, Storage, StoredRequest
 from ddb_lake.embedded_aws.s3 import S3
 from ddb_lake.embedded_aws.wire import Answer, find_in_xml
 
@@ -33,9 +33,29 @@ def restore_objects(s3: S3, store: ObjectStore) -> None:
             _send_part(s3, store, storage, new, piece)
     # A bucket's policy comes last, since it may deny all of the above.
     named = [setting for setting in settings if setting.name]
-    for setting in sorted(named, key=lambda each: each.name == _POLICY and not each.key):
-        path = f"/{setting.bucket}/{setting.key}" if setting.key else f"/{setting.bucket}"
-        s3.send_again(setting.request, path, setting.body)
+    policies = [setting for setting in named if setting.name == _POLICY and not setting.key]
+    _restore_settings(s3, [setting for setting in named if setting not in policies])
+    _restore_settings(s3, policies)
+
+
+def _restore_settings(s3: S3, settings: list[Setting]) -> None:
+    """Send settings again.
+
+    They come in the order of their last change, so that one may be refused which another one, first set before it
+    and changed after it, has once allowed. Such a one is sent again after the rest.
+    """
+    pending = settings
+    while pending:
+        refused: list[Setting] = []
+        for setting in pending:
+            path = f"/{setting.bucket}/{setting.key}" if setting.key else f"/{setting.bucket}"
+            try:
+                s3.send_again(setting.request, path, setting.body)
+            except BackendError:
+                if len(refused) + 1 == len(pending):
+                    raise
+                refused.append(setting)
+        pending = refused
 
 
 def _restore_object(s3: S3, store: ObjectStore, storage: Storage) -> str:

@@ -237,8 +237,12 @@ class ObjectStore:
             (setting.bucket, setting.key, setting.name, setting.request.to_json(), setting.body),
         )
 
+    def delete_setting(self, bucket: str, key: str, name: str) -> None:
+        """Forget a setting."""
+        self._db.execute("DELETE FROM setting WHERE bucket = ? AND key = ? AND name = ?", (bucket, key, name))
+
     def settings(self) -> list[Setting]:
-        """Return all settings, oldest first."""
+        """Return all settings in the order in which they were last changed."""
         rows = self._db.execute("SELECT bucket, key, name, request, body FROM setting ORDER BY number")
         return [
             Setting(bucket, key, name, StoredRequest.from_json(request), body)

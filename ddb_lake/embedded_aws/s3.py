@@ -184,6 +184,13 @@ class S3:
                 store.delete_bucket(bucket)
             case "CreateBucket":
                 store.put_setting(Setting(bucket, "", "", stored, body))
+            case _ if request.subresource and request.query.get("id"):
+                # A bucket has many of these, each by its id.
+                name = f"{request.subresource}?id={request.query['id']}"
+                if request.method == "DELETE":
+                    store.delete_setting(bucket, key, name)
+                else:
+                    store.put_setting(Setting(bucket, key, name, stored, body))
             case _ if request.subresource:
                 store.put_setting(Setting(bucket, key, request.subresource, stored, body))
             case _:

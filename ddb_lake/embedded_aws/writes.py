@@ -249,8 +249,8 @@ class Writes:
     def _versions(self, timed: Iterable[tuple[Write, int]]) -> list[tuple[str, Version]]:
         versions: list[tuple[str, Version]] = []
         for write, us in timed:
-            self._expiry.observe(write.table, write.image)
-            versions.append((write.table.id, Version(write.key, us, write.image, write.size)))
+            ends_us = self._expiry.end_of(write.table, write.image)
+            versions.append((write.table.id, Version(write.key, us, write.image, write.size, ends_us)))
         return versions
 
     def _undo(self, writes: list[Write]) -> None:

@@ -14,6 +14,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from ddb_lake.embedded_aws import ControlError
+from ddb_lake.embedded_aws.access import Access, AccessRules
+from ddb_lake.embedded_aws.calls import Call
+from ddb_lake.embedded_aws.policy import Policy
+from ddb_lake.embedded_aws.s3_request import read_s3_request
 from ddb_lake_tests.cloud import BUCKET, REGION, TABLE, Cloud, error_of
 
 TABLE_ARN = f"arn:aws:dynamodb:{REGION}:123456789012:table/{TABLE}"
@@ -274,3 +278,16 @@ def test_the_command_takes_a_policy(tmp_path: Path) -> None:
         with pytest.raises(ClientError, match="AccessDenied"):
             Lake(cloud).s3.create_bucket(Bucket="other")
         process.terminate()
+
+
+def test_no_more_than_so_many_used_permissions_are_noted() -> None:
+    rules = AccessRules(Policy.read({"Version": "2012-10-17", "Statement": [allow("s3:GetObject")]}))
+    access = Access("123456789012", rules)
+    for number in range(10_050):
+        environ: Any = {"REQUEST_METHOD": "GET", "PATH_INFO": f"/{BUCKET}/{number}"}
+        request = read_s3_request(environ)
+        access.check(Call("s3", REGION, "lake", request.operation, {}, request), b"")
+        if number == 10:
+            assert access.used_is_complete
+    assert len(access.used()) == 10_000
+    assert not access.used_is_complete

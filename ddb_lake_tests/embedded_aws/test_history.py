@@ -1,5 +1,6 @@
 """Backdated writes give a table a past, all lines or none."""
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -107,3 +108,78 @@ def test_recovery_that_is_off_cannot_be_backdated(cloud: Cloud) -> None:
     cloud.switch_recovery(on=False)
     with pytest.raises(ControlError, match="switch it on before you backdate it"):
         cloud.control.backdate_table(REGION, TABLE, pitr_enabled_at=NOON)
+
+
+LONG = 40_000
+
+
+@pytest.mark.parametrize("key", ["other", "k20000"])
+def test_writers_go_on_beside_a_long_history_and_nothing_of_both_is_lost(cloud: Cloud, table: str, key: str) -> None:
+    lines = [item(f"k{number}", START + number) for number in range(LONG)]
+    refusals: list[str] = []
+    served_meanwhile = 0
+
+    def write() -> None:
+        try:
+            cloud.control.history(REGION, TABLE, lines)
+        except ControlError as error:
+            refusals.append(str(error))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    value = 0
+    while writer.is_alive():
+        value += 1
+        cloud.put(key, value)
+        served_meanwhile += writer.is_alive()
+    writer.join()
+    assert served_meanwhile > 5
+    cloud.control.advance(3600)
+    found = by_key(cloud.items(table, NOON + timedelta(hours=2, minutes=30)))
+    assert found[key]["value"] == {"N": str(value)}
+    if key == "other":
+        assert not refusals
+        assert len(found) == LONG + 1
+    else:
+        # Its key was written before the history was seen: all of it is older, and none of it is there.
+        assert "line 20001 of the history of measurement" in refusals[0]
+        assert "already written" in refusals[0]
+        assert len(found) == 1
+
+
+def test_an_export_beside_a_long_history_sees_all_of_it_or_nothing(cloud: Cloud, table: str) -> None:
+    cloud.control.settings(latest_restorable="ignored")
+    lines = [item(f"k{number}", START + number) for number in range(LONG)]
+    writer = threading.Thread(target=cloud.control.history, args=(REGION, TABLE, lines))
+    writer.start()
+    counts: set[int] = set()
+    while writer.is_alive():
+        counts.add(len(cloud.items(table, NOON + timedelta(hours=1))))
+    writer.join()
+    assert counts <= {0, LONG}
+    assert len(cloud.items(table, NOON + timedelta(hours=1))) == LONG
+
+
+def test_a_table_with_an_index_shows_the_end_of_its_history(cloud: Cloud) -> None:
+    cloud.control.clock("frozen", NOON + timedelta(hours=2))
+    cloud.dynamodb.create_table(
+        TableName="indexed",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[
+            {"AttributeName": "id", "AttributeType": "S"},
+            {"AttributeName": "value", "AttributeType": "N"},
+        ],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by-value",
+                "KeySchema": [{"AttributeName": "value", "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    cloud.control.advance(10)
+    now = us(NOON + timedelta(hours=2)) + 10
+    cloud.control.history(REGION, "indexed", [item("a", now - 3), item("b", now - 2), gone("b", now - 1)])
+    cloud.control.history(REGION, "indexed", [gone("a", now - 1), item("c", now), gone("d", now)])
+    assert by_key(cloud.dynamodb.scan(TableName="indexed")["Items"]).keys() == {"c"}

@@ -270,3 +270,69 @@ def test_another_process_s_objects_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "aws.sqlite.objects").write_text("not a folder")
     with pytest.raises(JournalError, match="can't be used for S3's objects"):
         EmbeddedAws(tmp_path / "aws.sqlite").start()
+
+
+def inventory(name: str) -> Any:
+    """An inventory configuration."""
+    return {
+        "Id": name,
+        "IsEnabled": True,
+        "IncludedObjectVersions": "Current",
+        "Schedule": {"Frequency": "Daily"},
+        "Destination": {"S3BucketDestination": {"Bucket": f"arn:aws:s3:::{BUCKET}", "Format": "CSV"}},
+    }
+
+
+def test_settings_of_which_a_bucket_has_many_come_back_each_by_its_id(journal: Path) -> None:
+    with started(journal) as cloud:
+        for name in ("one", "two", "three"):
+            cloud.s3.put_bucket_inventory_configuration(
+                Bucket=BUCKET, Id=name, InventoryConfiguration=inventory(name)
+            )
+        cloud.s3.delete_bucket_inventory_configuration(Bucket=BUCKET, Id="two")
+    for _ in range(2):
+        with started(journal) as cloud:
+            listed: Any = cloud.s3.list_bucket_inventory_configurations(Bucket=BUCKET)
+            assert {each["Id"] for each in listed["InventoryConfigurationList"]} == {"one", "three"}
+
+
+def test_the_latest_of_each_setting_comes_back_whatever_their_order(journal: Path) -> None:
+    def own(cloud: Cloud, ownership: Any) -> None:
+        controls: Any = {"Rules": [{"ObjectOwnership": ownership}]}
+        cloud.s3.put_bucket_ownership_controls(Bucket=BUCKET, OwnershipControls=controls)
+
+    with started(journal) as cloud:
+        own(cloud, "ObjectWriter")
+        cloud.s3.put_bucket_acl(Bucket=BUCKET, ACL="public-read")
+        own(cloud, "BucketOwnerPreferred")
+        cloud.s3.put_bucket_tagging(Bucket=BUCKET, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+        cloud.s3.delete_bucket_tagging(Bucket=BUCKET)
+        grants = len(cloud.s3.get_bucket_acl(Bucket=BUCKET)["Grants"])
+    with started(journal) as cloud:
+        controls: Any = cloud.s3.get_bucket_ownership_controls(Bucket=BUCKET)["OwnershipControls"]
+        assert controls["Rules"] == [{"ObjectOwnership": "BucketOwnerPreferred"}]
+        assert len(cloud.s3.get_bucket_acl(Bucket=BUCKET)["Grants"]) == grants
+        with pytest.raises(ClientError, match="NoSuchTagSet"):
+            cloud.s3.get_bucket_tagging(Bucket=BUCKET)
+
+
+def test_an_export_whose_files_can_not_be_written_has_failed_and_everybody_is_told(journal: Path) -> None:
+    with started(journal) as cloud:
+        table = cloud.create_table()
+        cloud.put("a")
+        cloud.control.settings(delay_seconds=60)
+        export = cloud.start_full(table)
+        contents = journal.with_name(f"{journal.name}.objects") / "contents"
+        contents.rename(contents.with_name("elsewhere"))  # as if the disk had gone
+        cloud.control.advance(60)
+        described = cloud.describe(export)
+        assert described["ExportStatus"] == "FAILED"
+        assert described["FailureCode"] == "InternalServerError"
+        assert "FileNotFoundError" in described["FailureMessage"]
+        health = cloud.control.health()
+        assert (health["running_exports"], health["failed_exports"]) == (0, 1)
+        contents.with_name("elsewhere").rename(contents)
+        assert cloud.describe(export)["ExportStatus"] == "FAILED"
+        again = cloud.start_full(table)
+        cloud.control.advance(60)
+        assert cloud.describe(again)["ExportStatus"] == "COMPLETED"

@@ -131,3 +131,21 @@ def test_time_to_live_goes_on_after_a_restart(tmp_path: Path) -> None:
         assert keys(cloud) == {"a"}
         cloud.control.advance(60)
         assert keys(cloud) == set()
+
+
+def test_many_items_of_the_past_go_when_time_to_live_is_switched_on(cloud: Cloud, table: str) -> None:
+    cloud.control.advance(60)
+    expiring = [(f"e{number}", seconds(30)) for number in range(450)]
+    lines = [
+        {"ts": us(NOON) + number, "Item": {"id": {"S": key}, "expires": expires}}
+        for number, (key, expires) in enumerate([*expiring, ("later", seconds(600)), ("huge", {"N": "1E+125"})])
+    ]
+    cloud.control.history(REGION, TABLE, lines)
+    cloud.put("never")
+    assert len(keys(cloud)) == 453
+    put(cloud, "e7", seconds(600))
+    switch(cloud, on=True)
+    assert keys(cloud) == {"later", "huge", "never", "e7"}
+    assert cloud.dynamodb.describe_table(TableName=TABLE)["Table"].get("ItemCount") == 4
+    cloud.control.advance(600)
+    assert keys(cloud) == {"huge", "never"}
