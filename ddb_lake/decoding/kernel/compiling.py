@@ -1,0 +1,30 @@
+"""How the kernel's functions are compiled: without Python's lock, once for each machine."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+Int = int | np.int64 | np.signedinteger[Any]
+"""A number of 64 bits: what is an int to Python is one to the compiled code."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function when it is first called; the machine code is kept beside its source."""
+    return cast("Function", nb.njit(nogil=True, cache=True)(function))
+
+
+def inlined(function: Function) -> Function:
+    """Compile a small function into those that call it."""
+    return cast("Function", nb.njit(nogil=True, cache=True, inline="always")(function))
+
+
+def recursive(signature: str) -> Callable[[Function], Function]:
+    """Compile a function that calls itself, which needs its types told."""
+    return cast("Callable[[Function], Function]", nb.njit(signature, nogil=True, cache=True))
