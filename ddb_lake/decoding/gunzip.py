@@ -8,7 +8,7 @@ from pathlib import Path
 
 from isal import igzip, isal_zlib
 
-DamagedGzip: tuple[type[Exception], ...] = (EOFError, igzip.BadGzipFile, isal_zlib.error)
+DamagedGzip: tuple[type[Exception], ...] = (EOFError, igzip.BadGzipFile, isal_zlib.error)  # pyright: ignore[reportAssignmentType]
 """What reading raises where a stream is truncated, damaged, or followed by something else."""
 
 
