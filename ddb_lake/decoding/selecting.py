@@ -6,7 +6,7 @@ import orjson
 
 from ddb_lake.decoding.canonical import canonical_text
 from ddb_lake.decoding.files import Block
-from ddb_lake.decoding.kernel import shred
+from ddb_lake.decoding.kernel.names import DROPPED
 from ddb_lake.decoding.rules import Selection
 from ddb_lake.decoding.schema import ItemSchema
 from ddb_lake.decoding.shredder import SHOWN, Mode, Shredder, Shreds
@@ -59,5 +59,5 @@ class SelectingShredder:
 def _flags(selection: Selection, key: frozenset[str]) -> tuple[list[tuple[str, int]], int]:
     """Return what becomes of the attributes that the selection names, and of all others."""
     named = {path[0] for path in (*selection.drop, *selection.keep)} - key
-    flags = [(name, shred.DROPPED if selection.drops(name) else SHOWN) for name in sorted(named)]
-    return flags, shred.DROPPED if selection.keep else SHOWN
+    flags = [(name, DROPPED if selection.drops(name) else SHOWN) for name in sorted(named)]
+    return flags, DROPPED if selection.keep else SHOWN

@@ -11,7 +11,7 @@ import orjson
 from ddb_lake.decoding.errors import DecodeError
 from ddb_lake.decoding.exact import Normalise, change_normaliser, item_normaliser
 from ddb_lake.decoding.files import Block
-from ddb_lake.decoding.kernel import columns, shred
+from ddb_lake.decoding.kernel import columns, lines, names
 from ddb_lake.decoding.kernel.values import TAGS
 from ddb_lake.decoding.keys import KeyReader
 from ddb_lake.keys import KeyAttribute
@@ -46,8 +46,8 @@ class Shreds:
 
     Attributes:
         first_line: The 1-based line of row 0.
-        rows: A record (`kernel.shred.ROW`) for each line.
-        cells: All the values (`kernel.shred.CELL`).
+        rows: A record (`kernel.lines.ROW`) for each line.
+        cells: All the values (`kernel.lines.CELL`).
         order: The cells' places by slot, within a slot by row.
         begins: For each slot, which is attribute number * 16 + tag, where its part of `order` begins.
         kinds: For each attribute which kinds of numbers it has, as bits.
@@ -94,7 +94,7 @@ class Shredder:
     Args:
         key: The table's primary key.
         mode: What is read.
-        flags: What is to be done with the attributes named here (`kernel.shred.DROPPED` …).
+        flags: What is to be done with the attributes named here (`kernel.lines.DROPPED` …).
         other_flag: What is to be done with all others; those of the key are always shown.
     """
 
@@ -111,16 +111,18 @@ class Shredder:
             change_normaliser(reader, mode.old_images) if mode.changes else item_normaliser(reader)
         )
         attributes = sorted(key, key=lambda attribute: attribute.name)
-        self._key_tags = np.array([TAGS.index(attribute.type) for attribute in attributes], np.int64)
         pieces = reader.pieces
-        self._key_texts = np.frombuffer(b"".join(pieces), np.uint8)
-        self._key_bounds = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
+        self._key = lines.Key(
+            tags=np.array([TAGS.index(attribute.type) for attribute in attributes], np.int64),
+            text=np.frombuffer(b"".join(pieces), np.uint8),
+            bounds=np.cumsum([0, *map(len, pieces)], dtype=np.int64),
+        )
         self._other_flag = other_flag
         self._fixed = {attribute.name: SHOWN for attribute in attributes} | dict(flags)
-        self._state = np.zeros(8, np.int64)
-        self._names: list[str] = []
-        self._make_table(_FIRST_NAMES, _FIRST_NAME_BYTES)
-        self._room = 0
+        self._state = np.zeros(6, np.int64)
+        self._name_texts: list[str] = []
+        self._names = self._new_names(_FIRST_NAMES, _FIRST_NAME_BYTES)
+        self._buffers: lines.Buffers | None = None
 
     def shred(self, block: Block, most_rows: int) -> Iterator[Shreds]:
         """Take a block apart in pieces of at most `most_rows` lines.
@@ -142,94 +144,62 @@ class Shredder:
             DecodeError: If a line is not what it should be; it says which.
         """
         self._run(block, 0, block.size + 1)
-        if not self._state[shred.ODDS]:
+        if not self._state[lines.ODDS]:
             return block
-        return self._read_exactly(block, block.first_line, int(self._state[shred.POSITION]))[0]
+        return self._read_exactly(block, block.first_line, int(self._state[lines.POSITION]))[0]
 
     def _shred(self, block: Block, position: int, line: int, most_rows: int) -> tuple[Shreds, Block, int]:
-        out = self._run(block, position, most_rows)
-        exact_lines = int(self._state[shred.ODDS])
-        end = int(self._state[shred.POSITION])
+        buffers = self._run(block, position, most_rows)
+        exact_lines, end = int(self._state[lines.ODDS]), int(self._state[lines.POSITION])
         if exact_lines:
             block, end = self._read_exactly(block, line, end)
-            out = self._run(block, position, most_rows)
-            if self._state[shred.ODDS]:
-                row = int(self._odds[0]["row"])
+            buffers = self._run(block, position, most_rows)
+            if self._state[lines.ODDS]:
                 raise DecodeError(
                     "this line could be read but not decoded, which is a fault of ddb_lake: please report it with "
                     "the line",
                     block.name,
-                    line + row,
+                    line + int(buffers.odds[0]["row"]),
                 )
-        count, rows = int(self._state[shred.CELLS]), int(self._state[shred.ROWS])
+        count, rows = int(self._state[lines.CELLS]), int(self._state[lines.ROWS])
         self._learn_names()
-        order, begins, kinds = columns.group(self._cells, count, len(self._names) * 16)
-        part = block.data[position:end]
-        return (
-            Shreds(
-                first_line=line,
-                rows=self._rows[:rows],
-                cells=self._cells,
-                order=order,
-                begins=begins,
-                kinds=kinds,
-                names=tuple(self._names),
-                data=block.data,
-                out=out,
-                exact_lines=exact_lines,
-                braces=int(np.count_nonzero(part == ord("{"))),
-                left_out=int(self._state[shred.BRACES]),
-            ),
-            block,
-            end,
+        order, begins, kinds = columns.group(buffers.cells, count, len(self._name_texts) * 16)
+        shreds = Shreds(
+            first_line=line,
+            rows=buffers.rows[:rows],
+            cells=buffers.cells,
+            order=order,
+            begins=begins,
+            kinds=kinds,
+            names=tuple(self._name_texts),
+            data=block.data,
+            out=buffers.out,
+            exact_lines=exact_lines,
+            braces=int(np.count_nonzero(block.data[position:end] == ord("{"))),
+            left_out=int(self._state[lines.LEFT_OUT]),
         )
+        return shreds, block, end
 
-    def _run(self, block: Block, position: int, most_rows: int) -> Array:
-        """Call the kernel, with more room for names if it needs that; return the buffer that it wrote."""
-        self._make_room(block)
-        out = np.empty(2 * block.size + shred.ROOM, np.uint8)
+    def _run(self, block: Block, position: int, most_rows: int) -> lines.Buffers:
+        """Call the kernel, with more room for names if it needs that; return the buffers that it wrote to."""
+        mode = self._mode
+        options = lines.Options(mode.changes, mode.old_images, most_rows, mode.write_time_us)
+        buffers = self._new_buffers(block)
         while True:
-            names, name_bytes = self._state[[shred.NAMES, shred.NAME_BYTES]]
             self._state[:] = 0
-            self._state[[shred.NAMES, shred.NAME_BYTES, shred.POSITION]] = names, name_bytes, position
-            ended = shred.shred(
-                block.data,
-                block.size,
-                self._mode.changes,
-                self._mode.old_images,
-                self._mode.changes,
-                most_rows,
-                self._key_tags,
-                self._key_texts,
-                self._key_bounds,
-                self._mode.write_time_us,
-                self._table,
-                self._starts,
-                self._sizes,
-                self._flags,
-                self._buckets,
-                self._last_rows,
-                self._sequence,
-                self._cells,
-                self._rows,
-                self._odds,
-                out,
-                self._spare,
-                self._image,
-                self._segments,
-                self._state,
-            )
-            if ended == shred.DONE:
-                return out
-            self._make_table(2 * len(self._starts), max(2 * len(self._table), 2 * block.size))
+            self._state[lines.POSITION] = position
+            ended = lines.shred(block.data, block.size, options, self._key, self._names, buffers, self._state)
+            if ended == lines.DONE:
+                return buffers
+            self._names = self._new_names(2 * len(self._names.starts), max(2 * len(self._names.text), 2 * block.size))
 
     def _read_exactly(self, block: Block, line: int, end: int) -> tuple[Block, int]:
         """Return the block with its odd lines in canonical form, and where what was at `end` is in it."""
+        assert self._buffers is not None
         parts: list[bytes] = []
         data = block.data[: block.size].tobytes()
         position = 0
-        for odd in self._odds[: int(self._state[shred.ODDS])].tolist():
-            row, start, stop = odd
+        for row, start, stop in self._buffers.odds[: int(self._state[lines.ODDS])].tolist():
             try:
                 parts += [data[position:start], self._normalise(data[start:stop])]
             except DecodeError as error:
@@ -238,43 +208,45 @@ class Shredder:
         head = b"".join([*parts, data[position:end]])
         return Block.of(block.name, block.first_line, head + data[end:]), len(head)
 
-    def _make_room(self, block: Block) -> None:
-        braces = int(np.count_nonzero(block.data == ord("{"))) + 4
-        lines = int(np.count_nonzero(block.data == ord("\n"))) + 1
-        self._cells = np.empty(braces, shred.CELL)
-        self._rows = np.empty(lines, shred.ROW)
-        self._odds = np.empty(lines, shred.ODD)
-        if block.size > self._room:
-            self._room = block.size
-            self._spare = np.zeros(block.size + shred.ROOM, np.uint8)
-            self._image = np.zeros(block.size + shred.ROOM, np.uint8)
-            self._segments = np.empty((block.size // 3 + shred.ROOM, 2), np.int64)
+    def _new_buffers(self, block: Block) -> lines.Buffers:
+        """Return room for a block: what frames are views of is new each time, the rest is kept."""
+        data = block.data[: block.size]
+        count = int(np.count_nonzero(data == ord("\n"))) + 1
+        kept = self._buffers
+        if kept is None or len(kept.spare) < block.size + names.ROOM:
+            spare = np.zeros(block.size + names.ROOM, np.uint8)
+            image = np.zeros(block.size + names.ROOM, np.uint8)
+            segments = np.empty((block.size // 3 + names.ROOM, 2), np.int64)
+        else:
+            spare, image, segments = kept.spare, kept.image, kept.segments
+        self._buffers = lines.Buffers(
+            cells=np.empty(int(np.count_nonzero(data == ord("{"))) + 4, lines.CELL),
+            rows=np.empty(count, lines.ROW),
+            odds=np.empty(count, lines.ODD),
+            out=np.empty(2 * block.size + names.ROOM, np.uint8),
+            spare=spare,
+            image=image,
+            segments=segments,
+            keys=np.zeros((2, 2), np.int64),
+        )
+        return self._buffers
 
-    def _make_table(self, names: int, name_bytes: int) -> None:
-        """Make room for names, and enter those that are known."""
-        self._table = np.zeros(name_bytes, np.uint8)
-        self._starts = np.zeros(names, np.int64)
-        self._sizes = np.zeros(names, np.int64)
-        self._flags = np.full(names, self._other_flag, np.uint8)
-        self._buckets = np.full(2 * names, -1, np.int32)
-        self._last_rows = np.full(names, -1, np.int64)
-        self._sequence = np.full(names, -1, np.int64)
-        self._state[[shred.NAMES, shred.NAME_BYTES]] = 0
-        self._names.clear()
+    def _new_names(self, count: int, size: int) -> names.Names:
+        """Return a table with the names that are known from the start."""
+        table = names.new_names(count, size, self._other_flag)
         for name, flag in self._fixed.items():
-            text = np.frombuffer(orjson.dumps(name)[1:-1] + bytes(shred.ROOM), np.uint8)
-            size = len(text) - shred.ROOM
-            number = shred.find_name(
-                text, 0, size, self._table, self._starts, self._sizes, self._buckets, self._state
-            )
-            if number < 0:
-                self._make_table(2 * names, 2 * name_bytes + size)
-                return
-            self._flags[number] = flag
-        self._learn_names()
+            text = orjson.dumps(name)[1:-1]
+            data = np.frombuffer(text + bytes(names.ROOM), np.uint8)
+            number = names.find(data, 0, len(text), table)
+            if number == names.NO_ROOM:
+                return self._new_names(2 * count, 2 * size + len(text))
+            table.flags[number] = flag
+        self._name_texts.clear()
+        return table
 
     def _learn_names(self) -> None:
-        for number in range(len(self._names), int(self._state[shred.NAMES])):
-            start = int(self._starts[number])
-            text = self._table[start : start + int(self._sizes[number])].tobytes()
-            self._names.append(orjson.loads(b'"' + text + b'"'))
+        """Read the names that the kernel has added."""
+        for number in range(len(self._name_texts), int(self._names.used[0])):
+            start = int(self._names.starts[number])
+            text = self._names.text[start : start + int(self._names.sizes[number])].tobytes()
+            self._name_texts.append(orjson.loads(b'"' + text + b'"'))

@@ -1,7 +1,7 @@
 """How the kernel's functions are compiled: without Python's lock, once for each machine."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numba as nb
 import numpy as np
@@ -16,15 +16,23 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """Compile a function when it is first called; the machine code is kept beside its source."""
-    return cast("Function", nb.njit(nogil=True, cache=True)(function))
+    """Compile a function when it is first called; the machine code is kept for the next time."""
+    return _compile(function, None, "never")
 
 
 def inlined(function: Function) -> Function:
     """Compile a small function into those that call it."""
-    return cast("Function", nb.njit(nogil=True, cache=True, inline="always")(function))
+    return _compile(function, None, "always")
 
 
 def recursive(signature: str) -> Callable[[Function], Function]:
     """Compile a function that calls itself, which needs its types told."""
-    return cast("Callable[[Function], Function]", nb.njit(signature, nogil=True, cache=True))
+    return lambda function: _compile(function, signature, "never")
+
+
+def _compile(function: Function, signature: str | None, inline: Literal["never", "always"]) -> Function:
+    try:
+        return cast("Function", nb.njit(signature, nogil=True, cache=True, inline=inline)(function))
+    except RuntimeError:
+        # Neither folder can be written to: compile anew in each process.
+        return cast("Function", nb.njit(signature, nogil=True, inline=inline)(function))
