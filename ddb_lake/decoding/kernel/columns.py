@@ -8,30 +8,33 @@ from ddb_lake.decoding.kernel.compiling import Array, Int, compiled, inlined
 from ddb_lake.decoding.kernel.values import N
 
 
-@compiled
-def group(cells: Array, count: Int, slots: Int) -> Any:
+def group(cells: Array, count: int, slots: int) -> tuple[Array, Array, Array]:
     """Sort cells by slot, keeping the order of rows.
 
     Returns:
         The cells' places in that order; for each slot where its part begins, and at the end the count; and for
         each attribute which kinds its numbers have, as bits.
     """
-    begins = np.zeros(slots + 1, np.int64)
+    order, begins = np.empty(count, np.int32), np.zeros(slots + 1, np.int64)
     kinds = np.zeros(slots // 16, np.int64)
+    _group(cells, count, order, begins, np.zeros(slots + 1, np.int64), kinds)
+    return order, begins, kinds
+
+
+@compiled
+def _group(cells: Array, count: Int, order: Array, begins: Array, next_places: Array, kinds: Array) -> None:
     for place in range(count):
         slot = cells[place]["slot"]
         begins[slot + 1] += 1
         if slot & 15 == N:
             kinds[slot >> 4] |= 1 << cells[place]["kind"]
-    for slot in range(slots):
+    for slot in range(len(begins) - 1):
         begins[slot + 1] += begins[slot]
-    next_place = begins[:-1].copy()
-    order = np.empty(count, np.int32)
+        next_places[slot] = begins[slot]
     for place in range(count):
         slot = cells[place]["slot"]
-        order[next_place[slot]] = place
-        next_place[slot] += 1
-    return order, begins, kinds
+        order[next_places[slot]] = place
+        next_places[slot] += 1
 
 
 @inlined

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddb_lake.decoding.kernel.compiling import Array, Int, compiled
+from ddb_lake.decoding.kernel.compiling import Array, Int, compiled, inlined
 from ddb_lake.decoding.kernel.hashing import xxh64
 from ddb_lake.decoding.kernel.names import DROPPED, Names, find, stands_at
 from ddb_lake.decoding.kernel.scalars import scan_number
@@ -151,7 +151,7 @@ def shred(data: Array, end: Int, options: Options, key: Key, names: Names, buffe
     return DONE
 
 
-@compiled
+@inlined
 def _read_change(
     data: Array,
     at: Int,
@@ -164,7 +164,7 @@ def _read_change(
     state: Array,
 ) -> Int:
     """Read a change; return where its last brace should be, UNUSUAL or FULL."""
-    record = buffers.rows[row]
+    rows = buffers.rows
     if not _literal(data, at, b'{"Metadata":{"WriteTimestampMicros":{"N":"'):
         return UNUSUAL
     at += 42
@@ -175,26 +175,26 @@ def _read_change(
         at += 1
     if at == digits or not _literal(data, at, b'"}},"Keys":{'):
         return UNUSUAL
-    record["write_time"] = when
+    rows[row]["write_time"] = when
     at = _read_keys(data, at + 12, end, key, names, buffers.keys)
     if at < 0:
         return UNUSUAL
-    record["old_size"] = 0
+    rows[row]["old_size"] = 0
     if _literal(data, at, b',"OldImage":{'):
         at = _read_old_image(data, at + 12, options.keep_old, buffers, row, state)
         if at < 0:
             return UNUSUAL
     if _literal(data, at, b',"NewImage":{'):
-        record["deleted"] = False
+        rows[row]["deleted"] = False
         return _read_image(data, at + 12, end, True, key, names, buffers, row, state)
-    record["deleted"] = True
-    record["tie_break"] = 0
+    rows[row]["deleted"] = True
+    rows[row]["tie_break"] = 0
     for number in range(len(key.tags)):
         _add_cell(data, number, key.tags[number], buffers.keys[number, 0], buffers, row, state)
     return at
 
 
-@compiled
+@inlined
 def _read_keys(data: Array, at: Int, end: Int, key: Key, names: Names, bounds: Array) -> Int:
     """Read the members of `Keys` and note where their values are; return where the brace behind it is, or UNUSUAL."""
     count = len(key.tags)
@@ -219,7 +219,7 @@ def _read_keys(data: Array, at: Int, end: Int, key: Key, names: Names, bounds: A
     return at
 
 
-@compiled
+@inlined
 def _read_old_image(data: Array, start: Int, keep: bool, buffers: Buffers, row: Int, state: Array) -> Int:
     """Walk an old image, and note where it stands if it is wanted; return where it ends, or UNUSUAL."""
     at, flags = walk(data, M, start, 0)
@@ -228,20 +228,20 @@ def _read_old_image(data: Array, start: Int, keep: bool, buffers: Buffers, row: 
     state[LEFT_OUT] += _count_braces(data, start, at)
     if not keep:
         return at
-    record = buffers.rows[row]
+    rows = buffers.rows
     if flags & UNORDERED:
         to = state[OUT]
         _, past = order(data, M, start, buffers.out, to, buffers.spare, buffers.segments, 0)
         if past < 0:
             return UNUSUAL
-        record["old_start"], record["old_size"] = ~to, past - to
+        rows[row]["old_start"], rows[row]["old_size"] = ~to, past - to
         state[OUT] = past
     else:
-        record["old_start"], record["old_size"] = start, at - start
+        rows[row]["old_start"], rows[row]["old_size"] = start, at - start
     return at
 
 
-@compiled
+@inlined
 def _read_image(
     data: Array, start: Int, end: Int, change: bool, key: Key, names: Names, buffers: Buffers, row: Int, state: Array
 ) -> Int:
@@ -304,27 +304,27 @@ def _read_image(
             return UNUSUAL
     if keys_seen != (1 << keys) - 1:
         return UNUSUAL
-    record = buffers.rows[row]
+    rows = buffers.rows
     if not change:
-        record["tie_break"] = 0
+        rows[row]["tie_break"] = 0
     elif ordered and whole:
-        record["tie_break"] = xxh64(data, start, at)
+        rows[row]["tie_break"] = xxh64(data, start, at)
     else:
         unique, digest = _hash_in_order(data, start, names, buffers, state)
         if not unique:
             return UNUSUAL
-        record["tie_break"] = digest
+        rows[row]["tie_break"] = digest
     return at
 
 
-@compiled
+@inlined
 def _is_key(data: Array, start: Int, end: Int, bounds: Array, number: Int) -> bool:
     """Tell whether a key attribute's value is the one that `Keys` has."""
     size = bounds[number, 1] - bounds[number, 0]
     return end - start == size and same(data, start, bounds[number, 0], size)
 
 
-@compiled
+@inlined
 def _read_value(
     data: Array, number: Int, tag: Int, start: Int, buffers: Buffers, row: Int, state: Array
 ) -> tuple[Int, bool]:
@@ -334,30 +334,30 @@ def _read_value(
     at, flags = walk(data, tag, start, 0)
     if at < 0:
         return at, True
-    cell = buffers.cells[state[CELLS]]
-    cell["slot"] = number * 16 + tag
-    cell["row"] = row
-    cell["kind"] = 0
+    cells, place = buffers.cells, state[CELLS]
+    cells[place]["slot"] = number * 16 + tag
+    cells[place]["row"] = row
+    cells[place]["kind"] = 0
     state[CELLS] += 1
     if not flags & UNORDERED:
-        cell["start"], cell["size"] = start, at - start
+        cells[place]["start"], cells[place]["size"] = start, at - start
         return at, True
     to = state[OUT]
     _, past = order(data, tag, start, buffers.out, to, buffers.spare, buffers.segments, 0)
     if past < 0:
         return np.int64(UNUSUAL), False
-    cell["start"], cell["size"] = ~to, past - to
+    cells[place]["start"], cells[place]["size"] = ~to, past - to
     state[OUT] = past
     return at, False
 
 
-@compiled
+@inlined
 def _add_cell(data: Array, number: Int, tag: Int, start: Int, buffers: Buffers, row: Int, state: Array) -> Int:
     """Read an S, N, B, BOOL or NULL into a cell; return where it ends, or UNUSUAL."""
-    cell = buffers.cells[state[CELLS]]
-    cell["slot"] = number * 16 + tag
-    cell["row"] = row
-    cell["kind"] = 0
+    cells, place = buffers.cells, state[CELLS]
+    cells[place]["slot"] = number * 16 + tag
+    cells[place]["row"] = row
+    cells[place]["kind"] = 0
     if tag == S:
         if data[start] != 34:
             return np.int64(UNUSUAL)
@@ -367,10 +367,10 @@ def _add_cell(data: Array, number: Int, tag: Int, start: Int, buffers: Buffers, 
         if flags & ESCAPED:
             to = state[OUT]
             past = unescape(data, start + 1, end, buffers.out, to)
-            cell["start"], cell["size"] = ~to, past - to
+            cells[place]["start"], cells[place]["size"] = ~to, past - to
             state[OUT] = past
         else:
-            cell["start"], cell["size"] = start + 1, end - start - 1
+            cells[place]["start"], cells[place]["size"] = start + 1, end - start - 1
         end += 1
     elif tag == N:
         if data[start] != 34:
@@ -378,16 +378,25 @@ def _add_cell(data: Array, number: Int, tag: Int, start: Int, buffers: Buffers, 
         end, kind, value = scan_number(data, start + 1)
         if end < 0:
             return np.int64(UNUSUAL)
-        cell["start"], cell["size"], cell["kind"], cell["value"] = start + 1, end - start - 1, kind, value
+        cells[place]["start"], cells[place]["size"], cells[place]["kind"], cells[place]["value"] = (
+            start + 1,
+            end - start - 1,
+            kind,
+            value,
+        )
         end += 1
     else:
         end, _ = walk(data, tag, start, 0)
         if end < 0:
             return np.int64(UNUSUAL)
         if tag == B:
-            cell["start"], cell["size"] = start + 1, end - start - 2
+            cells[place]["start"], cells[place]["size"] = start + 1, end - start - 2
         else:
-            cell["start"], cell["size"], cell["value"] = start, end - start, np.int64(data[start] == 116)
+            cells[place]["start"], cells[place]["size"], cells[place]["value"] = (
+                start,
+                end - start,
+                np.int64(data[start] == 116),
+            )
     state[CELLS] += 1
     return end
 
@@ -422,7 +431,7 @@ def _hash_in_order(data: Array, at: Int, names: Names, buffers: Buffers, state: 
     return True, xxh64(buffers.out, state[OUT], end)
 
 
-@compiled
+@inlined
 def _hash_key(data: Array, key: Key, buffers: Buffers) -> Int:
     """Hash the canonical text of a key whose values have been noted."""
     size = np.int64(0)
