@@ -41,7 +41,9 @@ def type_values(cells: Iterable[Cells], rule: AttributeRule, home: Arm) -> Typed
         placed: dict[str, pl.Series] = {**place(each, home)}
         if rule.hint and (fitting := hinted(each, rule.hint)) is not None and fitting.null_count() < len(fitting):
             placed = {rule.hint: fitting, **_rest(placed, fitting)}
-        arms.update(placed)
+        for arm, series in placed.items():
+            # Lists and maps may share the arm of plain JSON.
+            arms[arm] = _either(arms[arm], series) if arm in arms else series
         if rule.hint and each.tag != "NULL":
             values += each.count
             wanted += sum(
@@ -78,6 +80,11 @@ def check_type(attribute: str, tag: str, known: str | None) -> None:
         )
 
 
+def _either(first: pl.Series, second: pl.Series) -> pl.Series:
+    """Return the values of two series, which have none in the same row."""
+    return pl.DataFrame({"first": first, "second": second}).select(pl.coalesce("first", "second")).to_series()
+
+
 def _as_text(cells: Iterable[Cells]) -> Typed:
     held = [all_text(each) for each in cells]
     frame = pl.DataFrame([series.alias(str(place)) for place, series in enumerate(held)])
@@ -88,7 +95,7 @@ def _rest(placed: Mapping[str, pl.Series], fitting: pl.Series) -> dict[str, pl.S
     """Return what the fitting values leave to the columns of their type: all others, and texts that differ."""
     if fitting.dtype == pl.Datetime("us", "UTC") and Arm.STRING in placed:
         frame = pl.DataFrame({"told": placed[Arm.STRING], "shown": iso_text(fitting)})
-        rest = frame.select(pl.when(pl.col("told") != pl.col("shown").fill_null("")).then(pl.col("told"))).to_series()
+        rest = frame.select(pl.when(pl.col("told").ne_missing(pl.col("shown"))).then(pl.col("told"))).to_series()
         return {Arm.STRING: rest} if rest.null_count() < len(rest) else {}
     left: dict[str, pl.Series] = {}
     for arm, series in placed.items():
