@@ -56,6 +56,7 @@ $(ENVIRONMENT): requirements.lock setup.cfg
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m ddb_lake.decoding.warm
 	@touch $@
 
 $(AUTHOR_ENVIRONMENT): requirements-author.lock
