@@ -72,7 +72,7 @@ def build_frame(shreds: Shreds, mode: Mode, schema: ItemSchema) -> tuple[pl.Data
     filled: dict[str, pl.Series] = {}
     placed: list[tuple[Cells, int]] = []
     for attribute, cells in by_attribute(shreds):
-        rule = schema.rules.of(attribute)
+        rule = schema.rule_of(attribute)
         if rule.types is TypePolicy.FAIL:
             for each in cells:
                 _check_type(each, schema.type_of(attribute))

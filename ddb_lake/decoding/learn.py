@@ -64,7 +64,7 @@ def _learn(files: Iterable[ExportFile], schema: ItemSchema, mode: Mode, workers:
         needs = _Needs()
         for shreds in shredder.shred(block, block.size + 1):
             for attribute, cells in by_attribute(shreds):
-                rule = schema.rules.of(attribute)
+                rule = schema.rule_of(attribute)
                 needs.arms.setdefault(attribute, set()).update(arms_of(cells, rule))
                 if rule.types is TypePolicy.FAIL:
                     needs.types.extend((shreds.line_of(each.first_row()), attribute, each.tag) for each in cells)

@@ -9,7 +9,7 @@ import polars as pl
 
 from ddb_lake.decoding.attributes import NUMBER_ARMS, Arm, dtype_of, is_arm, type_of_arm
 from ddb_lake.decoding.errors import SchemaMetadataError
-from ddb_lake.decoding.rules import NO_RULES, Rules
+from ddb_lake.decoding.rules import NO_RULES, AttributeRule, Rules
 from ddb_lake.keys import KeyAttribute, KeyRole
 
 ATTRIBUTE = "ddb_lake.attribute"
@@ -125,9 +125,15 @@ class ItemSchema:
         """Return names and types of the attributes' columns, in order."""
         return pl.Schema({column.name: column.dtype for column in self.columns})
 
+    def rule_of(self, attribute: str) -> AttributeRule:
+        """Return what is wanted of an attribute; of the key's nothing is, because they must have one column each."""
+        if any(attribute == key.name for key in self.key):
+            return AttributeRule()
+        return self.rules.of(attribute)
+
     def number_home(self, attribute: str) -> Arm | None:
         """Return the arm that takes an attribute's numbers if they fit, None before the first number."""
-        wanted = self.rules.of(attribute).number_home
+        wanted = self.rule_of(attribute).number_home
         return wanted or next((arm for arm in NUMBER_ARMS if (attribute, arm) in self.by_arm), None)
 
     def type_of(self, attribute: str) -> str | None:

@@ -33,7 +33,7 @@ def widen(schema: ItemSchema, seen: Mapping[str, set[str]]) -> ItemSchema:
             stems[attribute] = names.stem(attribute, taken)
             taken.add(names.fold(stems[attribute]))
         stem = stems[attribute]
-        wanted = schema.rules.of(attribute).wanted_arms
+        wanted = schema.rule_of(attribute).wanted_arms
         for arm in sorted(needed[attribute], key=lambda arm: (arm not in wanted, arm_order(arm))):
             if (attribute, arm) not in schema.by_arm:
                 name = names.companion(stem, arm) if arm == Arm.NULL or stem in used else stem

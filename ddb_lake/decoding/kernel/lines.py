@@ -222,22 +222,22 @@ def _read_keys(data: Array, at: Int, end: Int, key: Key, names: Names, bounds: A
 @inlined
 def _read_old_image(data: Array, start: Int, keep: bool, buffers: Buffers, row: Int, state: Array) -> Int:
     """Walk an old image, and note where it stands if it is wanted; return where it ends, or UNUSUAL."""
-    at, flags = walk(data, M, start, 0)
+    at, flags = walk(data, M, start, -1)
     if at < 0:
-        return UNUSUAL
-    state[LEFT_OUT] += _count_braces(data, start, at)
-    if not keep:
         return at
-    rows = buffers.rows
+    state[LEFT_OUT] += _count_braces(data, start, at)
+    to = past = state[OUT]
     if flags & UNORDERED:
-        to = state[OUT]
         _, past = order(data, M, start, buffers.out, to, buffers.spare, buffers.segments, 0)
         if past < 0:
-            return UNUSUAL
-        rows[row]["old_start"], rows[row]["old_size"] = ~to, past - to
-        state[OUT] = past
-    else:
-        rows[row]["old_start"], rows[row]["old_size"] = start, at - start
+            return np.int64(UNUSUAL)
+    if keep:
+        rows = buffers.rows
+        if flags & UNORDERED:
+            rows[row]["old_start"], rows[row]["old_size"] = ~to, past - to
+            state[OUT] = past
+        else:
+            rows[row]["old_start"], rows[row]["old_size"] = start, at - start
     return at
 
 
@@ -282,9 +282,7 @@ def _read_image(
         if tag < 0 or (number < keys and tag != key.tags[number]):
             return UNUSUAL
         if names.flags[number] & DROPPED:
-            at, _ = walk(data, np.int64(tag), value, 0)
-            if at >= 0:
-                state[LEFT_OUT] += _count_braces(data, name, at)
+            at = _leave_out(data, name, np.int64(tag), value, buffers, state)
             whole = False
         else:
             at, in_order = _read_value(data, number, np.int64(tag), value, buffers, row, state)
@@ -349,6 +347,20 @@ def _read_value(
     cells[place]["start"], cells[place]["size"] = ~to, past - to
     state[OUT] = past
     return at, False
+
+
+@compiled
+def _leave_out(data: Array, name: Int, tag: Int, start: Int, buffers: Buffers, state: Array) -> Int:
+    """Read a dropped value, which is to be right all the same; return where it ends, or UNUSUAL."""
+    at, flags = walk(data, tag, start, 0)
+    if at < 0:
+        return at
+    if flags & UNORDERED:
+        _, past = order(data, tag, start, buffers.out, state[OUT], buffers.spare, buffers.segments, 0)
+        if past < 0:
+            return np.int64(UNUSUAL)
+    state[LEFT_OUT] += _count_braces(data, name, at)
+    return at
 
 
 @inlined

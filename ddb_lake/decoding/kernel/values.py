@@ -14,7 +14,7 @@ S, N, B, BOOL, NULL, L, M, SS, NS, BS = range(10)
 TAGS = ("S", "N", "B", "BOOL", "NULL", "L", "M", "SS", "NS", "BS")
 
 DEEPEST = 64
-"""Levels of lists and maps; the exact reader, which gives the error, allows no more."""
+"""Levels of lists and maps from which on the exact reader, which gives the error, allows no more."""
 
 UNORDERED = 1
 """A walked value's flag: the names of a map or the members of a set are not in their canonical order."""
@@ -139,7 +139,7 @@ def walk(data: Array, tag: Int, at: Int, depth: Int) -> Any:
         return (at + 4, 0) if _letters(data, at) == _TRUE else (UNUSUAL, 0)
     if tag == L or tag == M:
         opening, closing = (91, 93) if tag == L else (123, 125)
-        if data[at] != opening or depth >= DEEPEST:
+        if data[at] != opening or depth >= DEEPEST - 1:
             return UNUSUAL, 0
         at += 1
         if data[at] == closing:
