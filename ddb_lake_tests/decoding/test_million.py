@@ -26,7 +26,6 @@ from ddb_lake.decoding import (
     learn_items,
 )
 from ddb_lake_tests.decoding.bulk import KEYS, Bulk, Item, shapes
-from ddb_lake_tests.decoding.export_files import PK, change_line
 from ddb_lake_tests.decoding.reference import plain, same
 
 CHUNK = 5_000
@@ -111,15 +110,6 @@ def rows(frames: Iterable[Any]) -> Iterator[Item]:
 
 def test_ten_thousand_random_items_are_what_boto3_reads(tmp_path: Path) -> None:
     assert sum(check_chunk(tmp_path, 1_000 + number, 1_000) for number in range(10)) == 10_000
-
-
-@pytest.mark.xfail(reason="the name is not among those that attributes never get as columns", strict=True)
-def test_an_attribute_may_be_named_like_the_column_of_old_images(tmp_path: Path) -> None:
-    line = change_line({"pk": {"S": "1"}}, {"pk": {"S": "1"}, OLD_IMAGE: {"S": "x"}})
-    file = write(tmp_path / "changes.json.gz", [line])
-    schema = learn_changes([file], ItemSchema.empty(PK))
-    (frame,) = decode_changes(file, schema, True)
-    assert encode_item(frame.row(0, named=True), schema)[OLD_IMAGE] == {"S": "x"}
 
 
 @pytest.mark.million
