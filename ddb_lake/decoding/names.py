@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from ddb_lake.decoding.attributes import Arm
 
-METADATA_COLUMNS = ("_key_hash", "_write_time_us", "_tie_break", "_deleted", "_window", "_export")
+METADATA_COLUMNS = ("_key_hash", "_write_time_us", "_tie_break", "_deleted", "_window", "_export", "_old_image")
 """Columns that describe a row, and are never an attribute's."""
 
 _RESERVED = frozenset({*METADATA_COLUMNS, "_change_type", "_commit_version", "_commit_timestamp"})

@@ -17,15 +17,17 @@ _IMAGES = ("Item", "Keys", "OldImage", "NewImage")
 class SelectingShredder:
     """Takes the blocks of one table's files apart, after its selection; not to be used by two threads at once.
 
-    Whole attributes are dropped by the kernel. Where values are hashed, parts of them dropped, or old images kept,
-    each line is checked, read by orjson and written anew first, which takes several times as long.
+    Whole attributes are dropped by the kernel. Where values are hashed or parts of them dropped, or old images are
+    wanted, which the kernel copies as they are, each line is checked, read by orjson and written anew first, which
+    takes several times as long.
     """
 
     def __init__(self, schema: ItemSchema, mode: Mode) -> None:
         selection = schema.rules.selection
         self._selection = selection
         self._key = frozenset(attribute.name for attribute in schema.key)
-        if selection.is_plain() and not (mode.old_images and selection != Selection()):
+        whole_images = mode.old_images and (selection.drop or selection.keep)
+        if selection.is_plain() and not whole_images:
             flags, other = _flags(selection, self._key)
             self._reader = None
             self._shredder = Shredder(schema.key, mode, flags, other)

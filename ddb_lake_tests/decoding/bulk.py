@@ -79,7 +79,7 @@ def shapes(count: int, number: int) -> list[Item]:
     )
     @given(item=ITEMS)
     def draw(item: Item) -> None:
-        # It would be taken for the column of old images: test_known_faults has a test for that alone.
+        # It has a test of its own in test_alike.
         drawn.append({name: value for name, value in item.items() if name != OLD_IMAGE})
 
     draw()
