@@ -5,7 +5,8 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/complete
 AUTHOR_ENVIRONMENT := .venv-author/complete
 
-.PHONY: dev demo test test-aws-conformance test-ui test-author-client bench-embedded-aws lint format lock clean
+.PHONY: dev demo test test-aws-conformance test-ui test-author-client test-decode-million \
+	bench-embedded-aws lint format lock clean
 .DELETE_ON_ERROR:
 
 dev: $(ENVIRONMENT) ## the embedded AWS, a demo table and the Dagster UI
@@ -15,7 +16,7 @@ demo: $(ENVIRONMENT) ## the same path without UI and without end: a day of windo
 	@$(BIN)/python -m ddb_lake.demo
 
 test: $(ENVIRONMENT) ## every test but the slow ones
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not million"
 
 test-aws-conformance: $(ENVIRONMENT) ## ENDPOINT=http://… checks any endpoint, without it its own
 	@$(BIN)/python -m ddb_lake_tests.conformance $(if $(ENDPOINT),--endpoint $(ENDPOINT)) $(OPTIONS)
@@ -25,6 +26,9 @@ test-ui: $(ENVIRONMENT) ## the slow tests: Dagster's daemon and API
 
 test-author-client: $(ENVIRONMENT) $(AUTHOR_ENVIRONMENT) ## another client of exports, unmodified, on the embedded AWS
 	@$(BIN)/python -m pytest ddb_lake_tests/author_client/checks.py
+
+test-decode-million: $(ENVIRONMENT) ## a million random items, decoded, encoded and compared with boto3's reading
+	@POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -q -s -m million
 
 bench-embedded-aws: $(ENVIRONMENT) ## the embedded AWS beside a plain moto server; JSON=FILE also writes the rows
 	@$(BIN)/python benchmarks/embedded_aws.py $(if $(JSON),--json $(JSON))
@@ -56,6 +60,7 @@ $(ENVIRONMENT): requirements.lock setup.cfg
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m ddb_lake.decoding.warm
 	@touch $@
 
 $(AUTHOR_ENVIRONMENT): requirements-author.lock

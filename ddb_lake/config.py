@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal, cast
 
 import yaml
 from botocore.session import Session
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from ddb_lake.errors import DdbLakeError
+from ddb_lake.attribute_settings import AttributesSettings, StrictModel
+from ddb_lake.errors import ConfigError
 from ddb_lake.exports import Destination, ImageView
 from ddb_lake.windows import QUARTER_HOUR, floor_quarter_hour, format_time, is_quarter_hour, parse_time
 
@@ -26,10 +27,6 @@ _TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}")
 _TABLE_ARN = re.compile(r"arn:aws[a-z-]*:dynamodb:([a-z0-9-]+):\d{12}:table/([a-zA-Z0-9_.-]{3,255})")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SECRET = re.compile(r"secret|password|token|access_key|credential", re.IGNORECASE)
-
-
-class ConfigError(DdbLakeError):
-    """lake.yaml is missing or wrong; the message names each mistake's file, key, value and remedy."""
 
 
 class AwsMode(StrEnum):
@@ -102,11 +99,7 @@ def _lake_uri(value: object) -> str:
     return text.rstrip("/")
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AwsSettings(_Settings):
+class AwsSettings(StrictModel):
     """Which AWS, and how it is reached.
 
     `endpoint` is the embedded AWS's; the real one is found by its region. `profile` is one of the AWS
@@ -132,14 +125,14 @@ class AwsSettings(_Settings):
         return self
 
 
-class LakeSettings(_Settings):
+class LakeSettings(StrictModel):
     """Where the Delta tables live: a local path (relative to lake.yaml) or an S3 URL, and that bucket's region."""
 
     uri: Annotated[str, BeforeValidator(_lake_uri)]
     region: str | None = None
 
 
-class SensorSettings(_Settings):
+class SensorSettings(StrictModel):
     """The export sensor: whether it runs as soon as Dagster does, and the seconds between two ticks.
 
     On the real AWS it starts exports, which cost money, so it is off until it is switched on.
@@ -149,7 +142,7 @@ class SensorSettings(_Settings):
     interval_seconds: Annotated[int, Field(ge=5, le=3600)] = 30
 
 
-class TableSettings(_Settings):
+class TableSettings(AttributesSettings):
     """One source table.
 
     `start` is the quarter-hour (UTC) at which the bootstrap is taken and the first window begins. `alias` names
@@ -172,6 +165,11 @@ class TableSettings(_Settings):
         arn = _TABLE_ARN.fullmatch(self.table)
         if arn and arn[1] != self.region:
             raise ValueError(f"the ARN is of the region {arn[1]}, but region says {self.region}; correct one")
+        if self.old_images and self.view is not ImageView.NEW_AND_OLD_IMAGES:
+            raise ValueError(
+                f"old_images: true needs exports that show them, but view is {self.view}; "
+                "write view: NEW_AND_OLD_IMAGES"
+            )
         return self
 
     @property
@@ -190,7 +188,7 @@ class TableSettings(_Settings):
         return Destination(self.bucket, self.prefix, self.bucket_owner)
 
 
-class Settings(_Settings):
+class Settings(StrictModel):
     """All of lake.yaml, validated."""
 
     aws: AwsSettings = AwsSettings()
@@ -250,7 +248,8 @@ def load_settings(path: Path) -> Settings:
     except yaml.MarkedYAMLError as error:
         # Without the lines themselves: they may hold what should not be shown.
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise ConfigError(f"{path}: line {line}: not YAML: {error.problem}") from None
+        remedy = "; write it in single quotes" if "unknown escape" in (error.problem or "") else ""
+        raise ConfigError(f"{path}: line {line}: not YAML: {error.problem}{remedy}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise ConfigError(f"{path}: not YAML: {type(error).__name__}: {error}") from None
     if not isinstance(content, dict):
@@ -281,13 +280,17 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_UNSHOWN = ".hash_key_variable"
+"""The key of what may be a secret written in the wrong place."""
+
 _REMEDIES = {
     "missing": "it is missing; add it",
     "extra_forbidden": "there is no such key; correct its name or remove it",
-    "tuple_type": "write a list: each table begins with a dash",
+    "tuple_type": "write a list: each member after a dash, or all in brackets",
     "string_pattern_mismatch": "it does not have the form {pattern}",
     "enum": "write {expected}",
     "literal_error": "write {expected}",
+    "dict_type": "write its keys, indented, below it",
     "bool_parsing": "write true or false",
     "string_type": "write text; quote what YAML takes for something else",
     "greater_than_equal": "write {ge} or more",
@@ -304,10 +307,10 @@ def _explain(path: Path, problem: Mapping[str, Any]) -> str:
     if remedy is None:
         remedy = problem["msg"].removeprefix("Value error, ")
     remedy = remedy.format_map({"pattern": "", "expected": "", "ge": "", "le": "", **problem.get("ctx", {})})
-    if _SECRET.search(key):
+    if _SECRET.search(key) and "attributes" not in problem["loc"]:  # whose names are the source table's
         remedy += "; lake.yaml holds no credentials: use the standard AWS variables or a profile"
         return f"{path}: {key}: {remedy}"
-    if problem["type"] in {"missing", "extra_forbidden"} or not problem["loc"]:
+    if problem["type"] in {"missing", "extra_forbidden"} or not problem["loc"] or key.endswith(_UNSHOWN):
         return f"{path}: {key}: {remedy}"
     return f"{path}: {key}: {_shown(problem['input'])}: {remedy}"
 

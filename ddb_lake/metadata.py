@@ -6,9 +6,11 @@ from typing import Any
 
 import dagster as dg
 
+from ddb_lake.decoding import Tally
 from ddb_lake.exports import Export
 from ddb_lake.pipeline import DecodedWindow, StagedItems, VerifiedExport
 from ddb_lake.replica import BootstrapCommit, Column, ReplicaCommit
+from ddb_lake.table_decoder import ATTRIBUTE, SINCE, Decoding
 from ddb_lake.windows import format_time
 
 Metadata = Mapping[str, Any]
@@ -42,6 +44,28 @@ def of_verified(exports: Iterable[VerifiedExport]) -> Metadata:
     }
 
 
+def of_decodings(decodings: Iterable[Decoding[Any]]) -> Metadata:
+    """Describe how exports were decoded.
+
+    `blocks` are pieces of files, each proven to have lost nothing; `exact_lines` the lines among them that only the
+    exact reader could read; `relearned` how many exports had values without a column; `contradictions` by attribute
+    how many values do not fit lake.yaml's type and are in a column beside it.
+    """
+    tally, relearned = Tally(), 0
+    added: list[Column] = []
+    for decoding in decodings:
+        tally.add(decoding.tally)
+        relearned += decoding.relearned
+        added += decoding.added
+    return {
+        "blocks": tally.blocks,
+        "exact_lines": tally.exact_lines,
+        "relearned": relearned,
+        "added_columns": [_named(column) for column in added],
+        "contradictions": dict(sorted(tally.contradictions.items())),
+    }
+
+
 def of_decoded(decoded: DecodedWindow, columns: Iterable[Column], path: str) -> Metadata:
     """Describe what a window's decoding wrote to the change log."""
     return {
@@ -49,7 +73,7 @@ def of_decoded(decoded: DecodedWindow, columns: Iterable[Column], path: str) -> 
         "window": str(decoded.window),
         "changes": sum(commit.changes for commit in decoded.commits),
         "deletes": sum(commit.deletes for commit in decoded.commits),
-        "added_columns": list(decoded.added_columns),
+        **of_decodings(decoded.decodings),
         "table_version": decoded.commits[-1].version,
         "dagster/uri": path,
         "dagster/column_schema": column_schema(columns),
@@ -63,7 +87,7 @@ def of_staged(items: StagedItems, columns: Iterable[Column], path: str) -> Metad
         "time": format_time(items.source.manifest.time) if items.source.manifest.time else None,
         "staged_rows": items.staged.rows,
         "staged_files": len(items.staged.files),
-        "added_columns": list(items.added_columns),
+        **of_decodings([items.decoding]),
         "dagster/uri": path,
         "dagster/column_schema": column_schema(columns),
     }
@@ -109,10 +133,22 @@ def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
             dg.TableColumn(
                 column.name,
                 str(column.dtype),
-                description=f"attribute {column.metadata['ddb_lake.attribute']!r}"
-                if "ddb_lake.attribute" in column.metadata
-                else None,
+                description=_described(column),
             )
             for column in columns
         ]
     )
+
+
+def _named(column: Column) -> str:
+    """Return a column's name, and its attribute's where the two differ."""
+    attribute = column.metadata.get(ATTRIBUTE, column.name)
+    return column.name if attribute == column.name else f"{column.name} of {attribute!r}"
+
+
+def _described(column: Column) -> str | None:
+    """Return what the UI says of a column: its attribute's own name, and when that appeared."""
+    if ATTRIBUTE not in column.metadata:
+        return None
+    since = f", since {column.metadata[SINCE]}" if SINCE in column.metadata else ""
+    return f"attribute {column.metadata[ATTRIBUTE]!r}{since}"

@@ -4,23 +4,16 @@ Here the pure packages meet: exports are found or started, their files fetched a
 written to the change log and applied to the replica. Every step is idempotent.
 """
 
-import logging
-import tempfile
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
-from pathlib import Path
 
+import polars as pl
+
+from ddb_lake.attribute_settings import rules_of
 from ddb_lake.config import RecoveryPolicy, TableSettings
-from ddb_lake.decoding import (
-    ExportFile,
-    ItemSchema,
-    decode_changes,
-    decode_items,
-    learn_changes,
-    learn_items,
-)
+from ddb_lake.decoding import ItemSchema, Tally, decode_changes, decode_items, learn_changes, learn_items
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.exports import (
     Export,
@@ -31,7 +24,6 @@ from ddb_lake.exports import (
     IncrementalExport,
     Manifest,
     SourceTable,
-    download,
     require_files,
 )
 from ddb_lake.exports.errors import (
@@ -41,31 +33,28 @@ from ddb_lake.exports.errors import (
     TooManyExports,
     WindowNotClosed,
 )
+from ddb_lake.local_copies import LocalCopies
 from ddb_lake.replica import (
     BootstrapCommit,
     ChangeLog,
     ChangeLogCommit,
-    Column,
     Location,
     Replica,
     ReplicaCommit,
     StagedBootstrap,
+    StagedChanges,
 )
-from ddb_lake.replica.errors import SchemaConflict, WrongSourceTable
+from ddb_lake.replica.errors import WrongSourceTable
+from ddb_lake.table_decoder import Decoding, TableDecoder
 from ddb_lake.windows import Window, format_time, tile, to_us
 
-_LOG = logging.getLogger(__name__)
 _POLL_SECONDS = (1, 2, 4, 8)
 """Between the first looks at a running export; empty tables are exported quickly by the embedded AWS."""
 _LAST_POLL_SECONDS = 10
 """Between all later looks: an export takes minutes, and DescribeExport is throttled in bursts."""
-_DOWNLOADS = 4
-"""Data files fetched at once."""
 _START_TRIES = 20
 _IMPATIENCE_SECONDS = 15
 """Tries at starting an export where a clock, a quota or a passing fault is in the way: five minutes together."""
-_SCHEMA_TRIES = 10
-"""Tries at adding columns while others add theirs to the same change log."""
 
 
 Plan = tuple[tuple[IncrementalExport, Export | None], ...]
@@ -88,12 +77,12 @@ class VerifiedExport:
 
 @dataclass(frozen=True)
 class DecodedWindow:
-    """What was written to the change log for a window, from which exports."""
+    """What was written to the change log for a window, from which exports, and how each of them was decoded."""
 
     window: Window
     exports: tuple[VerifiedExport, ...]
     commits: tuple[ChangeLogCommit, ...]
-    added_columns: tuple[str, ...]
+    decodings: tuple[Decoding[StagedChanges], ...]
 
 
 @dataclass(frozen=True)
@@ -101,8 +90,12 @@ class StagedItems:
     """The bootstrap's files in the replica's folder, not yet committed, and the export that they came from."""
 
     source: VerifiedExport
-    staged: StagedBootstrap
-    added_columns: tuple[str, ...]
+    decoding: Decoding[StagedBootstrap]
+
+    @property
+    def staged(self) -> StagedBootstrap:
+        """The files."""
+        return self.decoding.made
 
 
 class Pipeline:
@@ -112,15 +105,21 @@ class Pipeline:
         settings: The table's part of lake.yaml.
         exports: The client for the table's region and destination.
         locate: Gives the location of the table's Delta table of a name (`change_log/<TableId>`, `replica`).
+
+    Raises:
+        ConfigError: If lake.yaml wants of the attributes what the table's key does not allow, or a hash without
+            its key.
     """
 
     def __init__(self, settings: TableSettings, exports: ExportClient, locate: Callable[[str], Location]) -> None:
         self.settings = settings
         self.exports = exports
         self.table: SourceTable = exports.describe_table(settings.table)
+        self.rules = rules_of(settings.name, settings, self.table.key, os.environ)
         # By its id, so that a table that was re-created under the same name begins a change log of its own.
         self.change_log = ChangeLog(locate(f"change_log/{self.table.table_id}"), self.table.table_id)
         self.replica = Replica(locate("replica"), self.table.table_id, self.change_log)
+        self._decoder = TableDecoder(settings.name, self.table.key, self.rules, self.change_log)
 
     @property
     def bootstrap_request(self) -> FullExport:
@@ -244,21 +243,39 @@ class Pipeline:
     def decode_exports(self, window: Window, sources: Sequence[VerifiedExport]) -> DecodedWindow:
         """Decode incremental exports, which together contain a window, into the change log.
 
-        All of them are fetched, verified and read through before the first is written.
+        All of them are fetched, verified and read to their ends before anything of the first is visible.
 
         Raises:
             DecodeError: If a file does not hold what it should; nothing is written then.
         """
-        with tempfile.TemporaryDirectory(prefix="ddb_lake_") as folder:
-            fetched = [(source, self._fetch(source.manifest, Path(folder))) for source in sources]
-            schema, added = self._learn([file for _, files in fetched for file in files], learn_changes)
-            commits = [
-                self.change_log.replace(
-                    _window_of(source), (frame for file in files for frame in decode_changes(file, schema))
-                )
-                for source, files in fetched
-            ]
-        return DecodedWindow(window, tuple(sources), tuple(commits), added)
+        if self.settings.old_images:
+            self.change_log.keep_old_images()
+        decodings: list[Decoding[StagedChanges]] = []
+        try:
+            for source in sources:
+                decodings.append(self._stage_changes(source))
+        except BaseException:
+            for decoding in decodings:
+                self.change_log.discard(decoding.made)
+            raise
+        commits = tuple(self.change_log.commit(decoding.made) for decoding in decodings)
+        return DecodedWindow(window, tuple(sources), commits, tuple(decodings))
+
+    def _stage_changes(self, source: VerifiedExport) -> Decoding[StagedChanges]:
+        """Decode an incremental export into files of the change log that nobody sees yet."""
+        window = _window_of(source)
+        with LocalCopies(self.exports.s3, source.manifest) as copies:
+
+            def frames(schema: ItemSchema, tally: Tally) -> Iterator[pl.DataFrame]:
+                for file in copies.read_once():
+                    decoded = decode_changes(file, schema, self.settings.old_images)
+                    yield from decoded
+                    tally.add(decoded.tally)
+
+            def attempt(schema: ItemSchema, tally: Tally) -> StagedChanges:
+                return self.change_log.stage(window, frames(schema, tally))
+
+            return self._decoder.decode(copies, window.start, learn_changes, attempt)
 
     def apply(self, window: Window) -> ReplicaCommit:
         """Apply the decoded exports that contain a window to the replica, in one commit.
@@ -289,17 +306,22 @@ class Pipeline:
         """
         request = self.bootstrap_request
         source = self._verify(request, self.bootstrap_export())
-        with tempfile.TemporaryDirectory(prefix="ddb_lake_") as folder:
-            files = self._fetch(source.manifest, Path(folder))
-            schema, added = self._learn(files, learn_items)
-            write_time_us = to_us(request.time) - 1
-            staged = self.replica.stage_bootstrap(
-                source.export.export_id,
-                request.time,
-                _table_columns(schema),
-                ((file.path.name, decode_items(file, schema, write_time_us)) for file in files),
-            )
-        return StagedItems(source, staged, added)
+        write_time_us = to_us(request.time) - 1
+        with LocalCopies(self.exports.s3, source.manifest) as copies:
+
+            def shards(schema: ItemSchema, tally: Tally) -> Iterator[tuple[str, Iterator[pl.DataFrame]]]:
+                for file in copies.read_once():
+                    decoded = decode_items(file, schema, write_time_us)
+                    yield file.path.name, decoded
+                    tally.add(decoded.tally)
+
+            def attempt(schema: ItemSchema, tally: Tally) -> StagedBootstrap:
+                columns = self._decoder.columns(schema)
+                return self.replica.stage_bootstrap(
+                    source.export.export_id, request.time, columns, shards(schema, tally)
+                )
+
+            return StagedItems(source, self._decoder.decode(copies, request.time, learn_items, attempt))
 
     def commit_bootstrap(self) -> BootstrapCommit:
         """Make the staged files the replica, in one commit.
@@ -311,10 +333,7 @@ class Pipeline:
 
     def schema(self) -> ItemSchema:
         """Return the mapping of attributes to columns that the change log keeps."""
-        return ItemSchema.from_fields(
-            self.table.key,
-            [(column.name, column.metadata) for column in self.change_log.columns()],
-        )
+        return self._decoder.schema()
 
     def _start_patiently(self, request: ExportRequest, wait: Callable[[str, float], None]) -> Export:
         """Find or start an export, and try again for a while where only time is in the way."""
@@ -341,45 +360,8 @@ class Pipeline:
         manifest = self.exports.read_manifest(request, export)
         return VerifiedExport(request, export, manifest, require_files(self.exports.s3, manifest))
 
-    def _fetch(self, manifest: Manifest, folder: Path) -> tuple[ExportFile, ...]:
-        """Copy an export's data files into a folder of their own, verified."""
-        copies = folder / manifest.export_id
-        copies.mkdir()
-        with ThreadPoolExecutor(_DOWNLOADS) as pool:
-            paths = pool.map(lambda file: download(self.exports.s3, file, manifest, copies), manifest.files)
-            return tuple(
-                ExportFile(file.uri, path, file.item_count) for file, path in zip(manifest.files, paths, strict=True)
-            )
-
-    def _learn(
-        self, files: Iterable[ExportFile], learn: Callable[[Iterable[ExportFile], ItemSchema], ItemSchema]
-    ) -> tuple[ItemSchema, tuple[str, ...]]:
-        """Widen the table's schema by what the files hold, and keep it in the change log before it is used.
-
-        Returns:
-            The schema to decode with, and the names of the columns that are new.
-        """
-        files = tuple(files)
-        for _ in range(_SCHEMA_TRIES):
-            known = {column.name for column in self.change_log.columns()}
-            schema = learn(files, self.schema())
-            new = tuple(column for column in _table_columns(schema) if column.name not in known)
-            try:
-                self.change_log.add_columns(new)
-            except SchemaConflict:
-                _LOG.info("%s: others added columns meanwhile; learning again", self.table.name)
-                continue
-            return schema, tuple(column.name for column in new)
-        raise SchemaConflict(
-            f"{self.table.name}: others kept adding columns to the change log, {_SCHEMA_TRIES} times over; try again"
-        )
-
 
 def _window_of(source: VerifiedExport) -> Window:
     """Return the window of an incremental export."""
     assert source.manifest.window is not None
     return source.manifest.window
-
-
-def _table_columns(schema: ItemSchema) -> tuple[Column, ...]:
-    return tuple(Column(column.name, column.dtype, column.metadata) for column in schema.columns)

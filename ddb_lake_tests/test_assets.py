@@ -62,7 +62,9 @@ def test_each_materialisation_tells_what_happened(lake):
     assert (export["items"], export["files"], export["manifest_checksums"]) == (10, 4, "verified")
     assert export["bytes"] > 0
     assert {"billed_bytes", "export_seconds", "manifest", "time"} <= export.keys()
-    assert metadata_of(initial, "initial_items")["staged_rows"] == 10
+    items = metadata_of(initial, "initial_items")
+    assert (items["staged_rows"], items["added_columns"], items["relearned"]) == (10, ["id", "value"], 0)
+    assert items["blocks"] > 0
     table = metadata_of(initial, "initial_table")
     assert (table["rows_before"], table["rows_after"], table["table_version"]) == (0, 10, 0)
 
@@ -72,12 +74,15 @@ def test_each_materialisation_tells_what_happened(lake):
     assert (raw["items"], raw["billed_bytes"]) == (4, 10_000_000)
     decoded = metadata_of(result, "decoded_items")
     assert (decoded["changes"], decoded["deletes"]) == (4, 1)
+    assert (decoded["relearned"], decoded["exact_lines"], decoded["contradictions"]) == (0, 0, {})
+    assert decoded["added_columns"] == []
+    assert decoded["blocks"] > 0
     delta = metadata_of(result, "delta_table")
     assert (delta["inserted"], delta["updated"], delta["deleted"], delta["ignored"]) == (2, 1, 1, 0)
     assert (delta["rows_before"], delta["rows_after"], delta["dagster/row_count"]) == (10, 11, 11)
     assert delta["dagster/uri"] == lake.pipeline.replica.location.uri
     columns = {column.name: column.description for column in delta["dagster/column_schema"].columns}
-    assert columns["value"] == "attribute 'value'"
+    assert columns["value"] == "attribute 'value', since 2026-11-24T12:00:00Z"
     assert delta["table_version"] == lake.pipeline.replica.version()
     assert delta["export_arn"] == raw["export_arn"]
     assert delta["billed_bytes"] == 10_000_000
@@ -208,6 +213,27 @@ def test_a_failed_export_fails_the_step_and_the_next_materialisation_makes_a_new
     assert "What to do: allow" in text
     assert lake.bootstrap().success
     assert lake.started() == 2
+
+
+def test_what_lake_yaml_says_of_attributes_is_honoured_and_told(cloud, tmp_path, monkeypatch):
+    wanted = {"attributes": {"value": {"type": "timestamp_ms"}, "id x": {"types": "fail"}}, "hash": ["note"]}
+    advance_to(cloud, 0)
+    cloud.dynamodb.put_item(
+        TableName=TABLE, Item={"id": {"S": "a"}, "value": {"S": "odd"}, "note": {"S": "x"}, "a b": {"N": "1"}}
+    )
+    advance_to(cloud, 1)
+    with lake_at(cloud, tmp_path, **wanted) as lake:
+        told = failure(lake.bootstrap(raise_on_error=False))
+        assert "the environment variable DDB_LAKE_HASH_KEY is not set" in told
+        monkeypatch.setenv("DDB_LAKE_HASH_KEY", "k")
+        lake.bootstrap()
+        decoded = metadata_of(lake.materialise(quarter(0)), "decoded_items")
+        assert decoded["contradictions"] == {"value": 1}
+        assert decoded["relearned"] == 1
+        assert decoded["added_columns"] == ["a%20b of 'a b'", "note", "value__string of 'value'"]
+        described = {each.name: each.description for each in decoded["dagster/column_schema"].columns}
+        assert described["a%20b"] == "attribute 'a b', since 2026-11-24T12:00:00Z"
+        assert lake.parity().equal
 
 
 def test_a_table_without_recovery_is_told_what_to_do(lake):

@@ -1,21 +1,15 @@
 """The law of the two kinds of export: bootstrap at T0 and the windows after it are the Scan at each window's end."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.config import TableSettings
 from ddb_lake.embedded_aws import EmbeddedAws
-from ddb_lake.exports import ExportClient
 from ddb_lake.parity import compare
-from ddb_lake.pipeline import Pipeline
-from ddb_lake.replica import Location
-from ddb_lake.windows import QUARTER_HOUR, Window, floor_quarter_hour
 from ddb_lake_tests.cloud import BUCKET, NOON, Cloud
+from ddb_lake_tests.table_histories import History, bring_in
 
 WINDOWS = 3
 
@@ -50,83 +44,6 @@ def cloud() -> Iterator[Cloud]:
         cloud = Cloud(aws.url)
         cloud.s3.create_bucket(Bucket=BUCKET)
         yield cloud
-
-
-def write(cloud: Cloud, table: str, operation: tuple[Any, ...]) -> None:
-    """Do one write through the API."""
-    match operation:
-        case ("put", key, attributes):
-            cloud.dynamodb.put_item(TableName=table, Item={**attributes, "id": {"S": key}})
-        case ("set", key, name, value):
-            cloud.dynamodb.update_item(
-                TableName=table,
-                Key={"id": {"S": key}},
-                UpdateExpression="SET #n = :v",
-                ExpressionAttributeNames={"#n": name},
-                ExpressionAttributeValues={":v": value},
-            )
-        case ("remove", key, name):
-            cloud.dynamodb.update_item(
-                TableName=table,
-                Key={"id": {"S": key}},
-                UpdateExpression="REMOVE #n",
-                ExpressionAttributeNames={"#n": name},
-            )
-        case ("delete", key):
-            cloud.dynamodb.delete_item(TableName=table, Key={"id": {"S": key}})
-
-
-def bootstrap(pipeline: Pipeline) -> None:
-    pipeline.start_export(pipeline.bootstrap_request)
-    pipeline.stage_bootstrap()
-    pipeline.commit_bootstrap()
-
-
-def no_waiting(progress: str, seconds: float) -> None:
-    """Exports complete here by the next look."""
-
-
-def bring_in(pipeline: Pipeline, window: Window) -> None:
-    """Export just this window, decode that export and apply it."""
-    sources = pipeline.wait_for_exports([pipeline.window_request(window)], no_waiting)
-    pipeline.decode_exports(window, sources)
-    pipeline.apply(window)
-
-
-class History:
-    """A new table with writes before noon and in each of some windows, and the Scan at each window's end."""
-
-    def __init__(self, cloud: Cloud, folder: Path, before: list[Any], during: list[list[Any]]) -> None:
-        self.cloud = cloud
-        self.folder = folder
-        self.table = folder.name
-        # The clock never goes back, so each history begins where the last one ended.
-        self.start = floor_quarter_hour(cloud.control.now()) + 2 * QUARTER_HOUR
-        self.scans: list[list[Any]] = []
-        cloud.control.clock("frozen", at=self.start - QUARTER_HOUR)
-        cloud.create_table(self.table)
-        for operation in before:
-            write(cloud, self.table, operation)
-        for n, operations in enumerate(during):
-            cloud.control.clock("frozen", at=self.window(n).start)
-            for operation in operations:
-                write(cloud, self.table, operation)
-            cloud.control.clock("frozen", at=self.window(n).end)
-            self.scans.append(cloud.scan(self.table))
-
-    def window(self, n: int, count: int = 1) -> Window:
-        """The window of some quarter-hours from the n-th on."""
-        return Window(self.start + n * QUARTER_HOUR, self.start + (n + count) * QUARTER_HOUR)
-
-    def bootstrapped(self, name: str) -> Pipeline:
-        """A pipeline into a lake of its own, with the bootstrap at the start."""
-        settings = TableSettings.model_validate(
-            {"table": self.table, "region": "us-east-1", "start": self.start, "bucket": BUCKET}
-        )
-        client = ExportClient(self.cloud.dynamodb, self.cloud.s3, settings.destination)
-        pipeline = Pipeline(settings, client, lambda kind: Location(str(self.folder / name / kind)))
-        bootstrap(pipeline)
-        return pipeline
 
 
 random_histories = settings(

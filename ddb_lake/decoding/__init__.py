@@ -2,7 +2,7 @@
 
 from ddb_lake.decoding.attributes import Arm
 from ddb_lake.decoding.canonical import canonical_image
-from ddb_lake.decoding.decode import CHANGE_METADATA, ITEM_METADATA, decode_changes, decode_items
+from ddb_lake.decoding.decode import DecodedFrames, decode_changes, decode_items
 from ddb_lake.decoding.encode import encode_item
 from ddb_lake.decoding.errors import (
     CorruptFile,
@@ -10,28 +10,41 @@ from ddb_lake.decoding.errors import (
     ItemCountMismatch,
     KeyMismatch,
     MalformedRecord,
+    NotConserved,
     SchemaMetadataError,
     SchemaTooNarrow,
+    SecondType,
     WrongExportKind,
 )
 from ddb_lake.decoding.files import ExportFile
+from ddb_lake.decoding.frames import CHANGE_METADATA, ITEM_METADATA, OLD_IMAGE, Tally
 from ddb_lake.decoding.learn import learn_changes, learn_items
+from ddb_lake.decoding.rules import AttributeRule, Rules, Selection, TypePolicy, parse_hint, parse_path
 from ddb_lake.decoding.schema import Column, ItemSchema
 
 __all__ = [
     "CHANGE_METADATA",
     "ITEM_METADATA",
+    "OLD_IMAGE",
     "Arm",
+    "AttributeRule",
     "Column",
     "CorruptFile",
     "DecodeError",
+    "DecodedFrames",
     "ExportFile",
     "ItemCountMismatch",
     "ItemSchema",
     "KeyMismatch",
     "MalformedRecord",
+    "NotConserved",
+    "Rules",
     "SchemaMetadataError",
     "SchemaTooNarrow",
+    "SecondType",
+    "Selection",
+    "Tally",
+    "TypePolicy",
     "WrongExportKind",
     "canonical_image",
     "decode_changes",
@@ -39,4 +52,6 @@ __all__ = [
     "encode_item",
     "learn_changes",
     "learn_items",
+    "parse_hint",
+    "parse_path",
 ]

@@ -1,5 +1,6 @@
 """DynamoDB's types and the arms, the column types, that their values are kept in."""
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -25,14 +26,53 @@ class Arm(StrEnum):
     STRING_SET = "string_set"
     NUMBER_SET = "number_set"
     BINARY_SET = "binary_set"
+    TEXT = "text"
+    JSON = "json"
+    TIMESTAMP = "timestamp"
+    TIMESTAMP_S = "timestamp_s"
+    TIMESTAMP_MS = "timestamp_ms"
 
 
-ARM_ORDER: Mapping[Arm, int] = {arm: place for place, arm in enumerate(Arm)}
+_DECIMAL_ARM = re.compile(r"decimal_([1-9][0-9]?)_([0-9]{1,2})")
+"""A decimal that lake.yaml asked for has an arm of its own, named by precision and scale."""
+
+
+def decimal_arm(precision: int, scale: int) -> str:
+    """Return the arm of numbers that decimal(precision, scale) holds."""
+    return f"decimal_{precision}_{scale}"
+
+
+def decimal_of(arm: str) -> tuple[int, int] | None:
+    """Return precision and scale of such an arm, None for any other."""
+    found = _DECIMAL_ARM.fullmatch(arm)
+    if found is None:
+        return None
+    precision, scale = int(found[1]), int(found[2])
+    return (precision, scale) if scale <= precision <= 38 else None
+
+
+def is_arm(text: str) -> bool:
+    """Tell whether a text names an arm."""
+    return text in _ARMS or decimal_of(text) is not None
+
+
+def arm_order(arm: str) -> tuple[int, str]:
+    """Return a sort key that puts arms in the order of `Arm`, and those of lake.yaml's decimals last."""
+    return (list(Arm).index(Arm(arm)) if arm in _ARMS else len(Arm), arm)
+
+
+def dtype_of(arm: str) -> pl.DataType:
+    """Return the column type of an arm."""
+    decimal = decimal_of(arm)
+    return pl.Decimal(*decimal) if decimal else _DTYPES[Arm(arm)]
+
+
+_ARMS = frozenset(Arm)
 
 NUMBER_ARMS = (Arm.INT64, Arm.DECIMAL, Arm.NUMBER)
 """The arms of N from the narrowest to the widest: what fits one fits all that follow."""
 
-DTYPES: Mapping[Arm, pl.DataType] = {
+_DTYPES: Mapping[Arm, pl.DataType] = {
     Arm.STRING: pl.String(),
     Arm.INT64: pl.Int64(),
     Arm.DECIMAL: pl.Decimal(38, 18),
@@ -45,6 +85,11 @@ DTYPES: Mapping[Arm, pl.DataType] = {
     Arm.STRING_SET: pl.List(pl.String()),
     Arm.NUMBER_SET: pl.List(pl.String()),
     Arm.BINARY_SET: pl.List(pl.Binary()),
+    Arm.TEXT: pl.String(),
+    Arm.JSON: pl.String(),
+    Arm.TIMESTAMP: pl.Datetime("us", "UTC"),
+    Arm.TIMESTAMP_S: pl.Datetime("us", "UTC"),
+    Arm.TIMESTAMP_MS: pl.Datetime("us", "UTC"),
 }
 
 ARM_OF_TYPE: Mapping[str, Arm] = {
@@ -59,6 +104,16 @@ ARM_OF_TYPE: Mapping[str, Arm] = {
     "BS": Arm.BINARY_SET,
 }
 """The arm of every type but N, whose arm depends on the value."""
+
+
+def type_of_arm(arm: str) -> str | None:
+    """Return the DynamoDB type that an arm's values are of, None where they can be of several."""
+    if decimal_of(arm) or arm in (*NUMBER_ARMS, Arm.TIMESTAMP_S, Arm.TIMESTAMP_MS):
+        return "N"
+    if arm == Arm.TIMESTAMP:
+        return "S"
+    return next((tag for tag, each in ARM_OF_TYPE.items() if each == arm), None)
+
 
 TYPES = frozenset({*ARM_OF_TYPE, "N"})
 """The ten type tags (AWS: HowItWorks.NamingRulesDataTypes)."""

@@ -1,106 +1,144 @@
-"""Export files to typed frames, block by block."""
+"""Export files to typed frames, block by block, on as many threads as there are processors."""
 
-from collections.abc import Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import TypeVar
 
 import polars as pl
 
-from ddb_lake.decoding import series
-from ddb_lake.decoding.attributes import Arm
-from ddb_lake.decoding.errors import SchemaTooNarrow
-from ddb_lake.decoding.files import BLOCK_ROWS, ExportFile
-from ddb_lake.decoding.keys import KeyReader
-from ddb_lake.decoding.rows import AddLine, Rows, change_adder, item_adder, read_rows
+from ddb_lake.decoding.errors import DecodeError
+from ddb_lake.decoding.files import Block, ExportFile, read_blocks
+from ddb_lake.decoding.frames import Tally, build_frame, located
 from ddb_lake.decoding.schema import ItemSchema
+from ddb_lake.decoding.selecting import SelectingShredder
+from ddb_lake.decoding.shredder import Mode
 
-ITEM_METADATA = pl.Schema({"_key_hash": pl.Int64(), "_write_time_us": pl.Int64(), "_tie_break": pl.Int64()})
-"""The columns of `decode_items` before those of the schema."""
+WORKERS = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+"""Blocks that are decoded at once: all of the work is outside of Python's lock."""
 
-CHANGE_METADATA = pl.Schema({**ITEM_METADATA, "_deleted": pl.Boolean()})
-"""The columns of `decode_changes` before those of the schema."""
-
+BLOCK_ROWS = 65_536
 BLOCK_CELLS = 2_000_000
-"""Most rows times columns of a frame: a table with thousands of attributes gets frames of fewer rows."""
+"""Most rows, and most rows times columns, of a frame: a table with thousands of attributes gets shorter ones."""
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
-def decode_items(file: ExportFile, schema: ItemSchema, write_time_us: int) -> Iterator[pl.DataFrame]:
+class DecodedFrames(Iterator[pl.DataFrame]):
+    """The frames of a file; with each one that is taken, `tally` counts on."""
+
+    def __init__(self, frames: Iterator[tuple[pl.DataFrame, Tally]]) -> None:
+        self._frames = frames
+        self.tally = Tally()
+
+    def __next__(self) -> pl.DataFrame:
+        frame, tally = next(self._frames)
+        self.tally.add(tally)
+        return frame
+
+
+def decode_items(file: ExportFile, schema: ItemSchema, write_time_us: int, workers: int = WORKERS) -> DecodedFrames:
     """Decode a data file of a full export.
 
     Args:
         file: The file.
         schema: What `learn_items` made of it, or wider.
         write_time_us: The write time that all items get, µs since the epoch.
+        workers: How many blocks are decoded at once.
 
-    Yields:
-        Frames of at most 20,000 rows with the columns `ITEM_METADATA`, then all of the schema; none for an
-        empty file. Only after the last one is the file known to be whole: use nothing of it before.
+    Returns:
+        Frames with the columns `ITEM_METADATA`, then all of the schema; none for an empty file. Only after the
+        last one is the file known to be whole: use nothing of it before.
 
     Raises:
-        SchemaTooNarrow: If an attribute or a type of its values has no column.
-        DecodeError: If the file is damaged, or a line in it is not an item of this table.
+        SchemaTooNarrow: While the frames are taken, if an attribute or a type of its values has no column.
+        DecodeError: Likewise, if the file is damaged, or a line in it is not an item of this table.
     """
-    return _decode(file, schema, item_adder(KeyReader(schema.key), write_time_us), ITEM_METADATA)
+    return DecodedFrames(_decode(file, schema, Mode(False, write_time_us), workers))
 
 
-def decode_changes(file: ExportFile, schema: ItemSchema) -> Iterator[pl.DataFrame]:
-    """Decode a data file of an incremental export; old images are not read.
+def decode_changes(
+    file: ExportFile, schema: ItemSchema, old_images: bool = False, workers: int = WORKERS
+) -> DecodedFrames:
+    """Decode a data file of an incremental export.
 
     Args:
         file: The file.
         schema: What `learn_changes` made of it, or wider.
+        old_images: Whether to show old images, as text; else they are not decoded.
+        workers: How many blocks are decoded at once.
 
-    Yields:
-        Frames of at most 20,000 rows with the columns `CHANGE_METADATA`, then all of the schema; none for
-        an empty file. Deletes have the key's columns only. Only after the last one is the file known to be
+    Returns:
+        Frames with the columns `CHANGE_METADATA`, `OLD_IMAGE` if that is asked for, then all of the schema; none
+        for an empty file. Deletes have the key's columns only. Only after the last one is the file known to be
         whole: use nothing of it before.
 
     Raises:
-        SchemaTooNarrow: If an attribute or a type of its values has no column.
-        DecodeError: If the file is damaged, or a line in it is not a change of this table.
+        SchemaTooNarrow: While the frames are taken, if an attribute or a type of its values has no column.
+        DecodeError: Likewise, if the file is damaged, or a line in it is not a change of this table.
     """
-    return _decode(file, schema, change_adder(KeyReader(schema.key)), CHANGE_METADATA)
+    return DecodedFrames(_decode(file, schema, Mode(True, old_images=old_images), workers))
 
 
-def _decode(file: ExportFile, schema: ItemSchema, add_line: AddLine, metadata: pl.Schema) -> Iterator[pl.DataFrame]:
+def _decode(file: ExportFile, schema: ItemSchema, mode: Mode, workers: int) -> Iterator[tuple[pl.DataFrame, Tally]]:
     most_rows = max(1, min(BLOCK_ROWS, BLOCK_CELLS // max(1, len(schema.columns))))
-    for block in read_rows(file, add_line, most_rows):
+
+    def decode(shredder: SelectingShredder, block: Block) -> list[tuple[pl.DataFrame, Tally]]:
+        made: list[tuple[pl.DataFrame, Tally]] = []
+        for shreds in shredder.shred(block, most_rows):
+            try:
+                made.append(build_frame(shreds, mode, schema))
+            except DecodeError as error:
+                raise located(error, file.name, shreds) from None
+        return made
+
+    for frames in each_block(file, schema, mode, decode, workers):
+        yield from frames
+
+
+def each_block(
+    file: ExportFile,
+    schema: ItemSchema,
+    mode: Mode,
+    work: Callable[[SelectingShredder, Block], Made],
+    workers: int,
+) -> Iterator[Made]:
+    """Yield what is made of a file's blocks, in their order; it is made on threads while the next one is read."""
+    shredders: SimpleQueue[SelectingShredder] = SimpleQueue()
+    for _ in range(workers):
+        shredders.put(SelectingShredder(schema, mode))
+
+    def run(block: Block) -> Made:
+        shredder = shredders.get()
         try:
-            frame = pl.DataFrame(_metadata(block.rows, metadata) + _attributes(block.rows, schema))
-        except series.BadCell as bad:
-            raise bad.error.located(file.name, block.first_line + bad.row) from None
-        yield frame
+            return work(shredder, block)
+        finally:
+            shredders.put(shredder)
+
+    with ThreadPoolExecutor(workers) as pool:
+        yield from _in_order(pool, run, read_blocks(file), workers)
 
 
-def _metadata(rows: Rows, schema: pl.Schema) -> list[pl.Series]:
-    values: dict[str, list[int] | list[bool]] = {
-        "_key_hash": rows.key_hashes,
-        "_write_time_us": rows.write_times_us,
-        "_tie_break": rows.tie_breaks,
-        "_deleted": rows.deleted,
-    }
-    return [pl.Series(name, values[name], dtype=dtype) for name, dtype in schema.items()]
-
-
-def _attributes(rows: Rows, schema: ItemSchema) -> list[pl.Series]:
-    """Build all columns of the schema, in its order.
-
-    Raises:
-        BadCell: If a value is not what its type allows, or has no column.
-    """
-    filled: dict[str, pl.Series] = {}
-    for attribute, by_type in rows.attributes.cells.items():
-        home = schema.number_home(attribute) or Arm.NUMBER
-        for tag, cells in by_type.items():
-            for arm, (places, values) in series.build(tag, cells, home).items():
-                column = schema.by_arm.get((attribute, arm))
-                if column is None:
-                    raise series.BadCell(
-                        places[0],
-                        SchemaTooNarrow(
-                            f"the schema has no column for the {arm} values of {attribute!r}: learn this file first"
-                        ),
-                    )
-                filled[column.name] = series.spread(column.name, places, values, rows.height)
-    return [
-        filled[column.name] if column.name in filled else series.nulls(column.name, column.dtype, rows.height)
-        for column in schema.columns
-    ]
+def _in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Given], Made], given: Iterable[Given], ahead: int
+) -> Iterator[Made]:
+    """Map on threads, at most `ahead` steps before what has been taken; an error comes after all before it."""
+    running: deque[Future[Made]] = deque()
+    try:
+        try:
+            for each in given:
+                running.append(pool.submit(function, each))
+                while len(running) > ahead:
+                    yield running.popleft().result()
+        except DecodeError:
+            while running:
+                yield running.popleft().result()
+            raise
+        while running:
+            yield running.popleft().result()
+    finally:
+        for each in running:
+            each.cancel()

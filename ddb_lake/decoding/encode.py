@@ -1,15 +1,26 @@
 """Rows of a Delta table back to DynamoDB JSON items: the inverse of decoding, for parity checks and tests."""
 
+import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, cast
 
 import orjson
 
-from ddb_lake.decoding.attributes import Arm
+from ddb_lake.decoding.attributes import Arm, decimal_of
 from ddb_lake.decoding.canonical import base64_text
 from ddb_lake.decoding.errors import DecodeError
 from ddb_lake.decoding.numbers import number_text
 from ddb_lake.decoding.schema import ItemSchema
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def iso_time(time: datetime) -> str:
+    """Write a time as ISO 8601 in UTC, with as many of 0, 3 or 6 digits of a second as it needs."""
+    spec = "seconds" if not time.microsecond else "milliseconds" if not time.microsecond % 1000 else "microseconds"
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=spec) + "Z"
 
 
 def _same(value: Any) -> Any:
@@ -20,7 +31,17 @@ def _binary_set(members: list[bytes]) -> list[str]:
     return [base64_text(member) for member in members]
 
 
-_ENCODE: Mapping[Arm, tuple[str, Callable[[Any], Any]]] = {
+def _epoch(digits: int) -> Callable[[datetime], str]:
+    """Return what writes a time as a number of seconds (6 digits follow the point) or milliseconds (3)."""
+
+    def encode(time: datetime) -> str:
+        micros = (time - EPOCH) // timedelta(microseconds=1)
+        return number_text(Decimal(micros).scaleb(-digits))
+
+    return encode
+
+
+_ENCODE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     Arm.STRING: ("S", _same),
     Arm.INT64: ("N", str),
     Arm.DECIMAL: ("N", number_text),
@@ -33,6 +54,9 @@ _ENCODE: Mapping[Arm, tuple[str, Callable[[Any], Any]]] = {
     Arm.STRING_SET: ("SS", list),
     Arm.NUMBER_SET: ("NS", list),
     Arm.BINARY_SET: ("BS", _binary_set),
+    Arm.TIMESTAMP: ("S", iso_time),
+    Arm.TIMESTAMP_S: ("N", _epoch(6)),
+    Arm.TIMESTAMP_MS: ("N", _epoch(3)),
 }
 
 
@@ -51,14 +75,50 @@ def encode_item(row: Mapping[str, Any], schema: ItemSchema) -> dict[str, dict[st
         DecodeError: If two columns of one attribute have a value: decoding never does that.
     """
     item: dict[str, dict[str, Any]] = {}
+    arms: dict[str, str] = {}
     for column in schema.columns:
         value = row.get(column.name)
         if value is None:
             continue
-        if column.attribute in item:
+        both = {arms.get(column.attribute), column.arm}
+        if column.attribute in item and both != {Arm.TIMESTAMP, Arm.STRING}:
             raise DecodeError(
                 f"the row has a second value for the attribute {column.attribute!r}: {value!r}", column.name
             )
-        tag, encode = _ENCODE[column.arm]
-        item[column.attribute] = {tag: encode(value)}
+        # A text that is kept beside its timestamp is written in another way than the timestamp tells.
+        if column.attribute not in item or column.arm == Arm.STRING:
+            item[column.attribute] = _encode(column.arm, value)
+        arms[column.attribute] = column.arm
     return item
+
+
+def _encode(arm: str, value: Any) -> dict[str, Any]:
+    if arm == Arm.TEXT:
+        return orjson.loads(value) if value.startswith("{") else {"S": value}
+    if arm == Arm.JSON:
+        return _tagged(json.loads(value, parse_int=_Number, parse_float=_Number))
+    if decimal_of(arm):
+        return {"N": number_text(value)}
+    tag, encode = _ENCODE[arm]
+    return {tag: encode(value)}
+
+
+class _Number(str):
+    """A JSON number's text."""
+
+
+def _tagged(value: Any) -> dict[str, Any]:
+    """Give plain JSON its type tags back."""
+    match value:
+        case None:
+            return {"NULL": True}
+        case bool():
+            return {"BOOL": value}
+        case _Number():
+            return {"N": str(value)}
+        case str():
+            return {"S": value}
+        case list():
+            return {"L": [_tagged(element) for element in cast("list[Any]", value)]}
+        case _:
+            return {"M": {name: _tagged(member) for name, member in value.items()}}

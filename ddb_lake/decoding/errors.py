@@ -50,5 +50,13 @@ class SchemaTooNarrow(DecodeError):
     """The file holds an attribute or a type that the schema has no column for: learn it first."""
 
 
+class SecondType(DecodeError):
+    """An attribute has a second type where lake.yaml says `types: fail`."""
+
+
+class NotConserved(DecodeError):
+    """Something in the lines is not in the frame made of them; nothing of it is used."""
+
+
 class SchemaMetadataError(DecodeError):
     """The metadata of a table's fields is not a mapping that ddb_lake wrote."""

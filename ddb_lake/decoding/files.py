@@ -1,23 +1,24 @@
-"""Export files as blocks of lines: gunzipped in a stream, never whole in memory."""
+"""Export files as blocks of whole lines: gunzipped in a stream, never whole in memory."""
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ddb_lake.decoding.errors import CorruptFile, ItemCountMismatch, MalformedRecord
+from ddb_lake.decoding.gunzip import DamagedGzip, opened
 
-BLOCK_BYTES = 8 * 2**20
-"""A block ends with the line that reaches this many bytes of JSON."""
-
-BLOCK_ROWS = 20_000
-"""Or with this many lines, whichever comes first."""
+BLOCK_BYTES = 4 * 2**20
+"""A block has this many bytes of JSON, or one line that is longer."""
 
 LONGEST_LINE = 128 * 2**20
 """Bytes of JSON; two 400 KB images stay far below it however their text and numbers are written out."""
 
-_READ_BYTES = 2**20
+ROOM = 64
+"""Zero bytes behind a block's data, so that the kernel can look ahead."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,30 @@ class ExportFile:
 
 @dataclass(frozen=True)
 class Block:
-    """Some adjacent lines of a file, without their line ends; `first_line` is 1-based."""
+    """Some adjacent lines of a file.
 
+    Attributes:
+        name: The file's.
+        first_line: The 1-based line that it begins with.
+        data: The lines' bytes (uint8), then `ROOM` zeros.
+        size: How many bytes the lines have.
+    """
+
+    name: str
     first_line: int
-    lines: list[bytes]
+    data: npt.NDArray[Any]
+    size: int
+
+    @staticmethod
+    def of(name: str, first_line: int, lines: bytes) -> "Block":
+        """Return a block of some lines."""
+        data = np.zeros(len(lines) + ROOM, np.uint8)
+        data[: len(lines)] = np.frombuffer(lines, np.uint8)
+        return Block(name, first_line, data, len(lines))
 
 
-def read_blocks(file: ExportFile, rows: int = BLOCK_ROWS) -> Iterator[Block]:
-    """Read a file's lines in blocks of at most `rows` lines and about `BLOCK_BYTES` bytes.
+def read_blocks(file: ExportFile, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+    """Read a file's lines in blocks.
 
     Raises:
         CorruptFile: If the gzip stream is truncated, damaged, followed by something else, or absent.
@@ -52,45 +69,57 @@ def read_blocks(file: ExportFile, rows: int = BLOCK_ROWS) -> Iterator[Block]:
         ItemCountMismatch: At the end, if the number of lines is not the manifest's.
         MalformedRecord: If a line is longer than any that DynamoDB can write.
     """
-    lines: list[bytes] = []
-    size = 0
-    count = 0
-    for line in _read_lines(file):
-        lines.append(line)
-        size += len(line)
-        count += 1
-        if len(lines) >= rows or size >= BLOCK_BYTES:
-            yield Block(count - len(lines) + 1, lines)
-            lines, size = [], 0
-    if lines:
-        yield Block(count - len(lines) + 1, lines)
-    if count != file.item_count:
+    lines = 0
+    for block in _read_blocks(file, block_bytes):
+        count = int(np.count_nonzero(block.data[: block.size] == ord("\n")))
+        lines += count + (block.data[block.size - 1] != ord("\n"))
+        yield block
+    if lines != file.item_count:
         raise ItemCountMismatch(
-            f"the file has {count} lines but its manifest says {file.item_count}: fetch it again, "
+            f"the file has {lines} lines but its manifest says {file.item_count}: fetch it again, "
             "and if it stays so export again",
             file.name,
-            max(count, 1),
+            max(lines, 1),
         )
 
 
-def _read_lines(file: ExportFile) -> Iterator[bytes]:
+def _read_blocks(file: ExportFile, block_bytes: int) -> Iterator[Block]:
     if file.path.stat().st_size == 0:
         raise CorruptFile("the file has no bytes; even an empty export file is a gzip stream", file.name, 1)
     line = 1
     rest = b""
-    try:
-        with gzip.open(file.path) as stream:
-            while chunk := stream.read(_READ_BYTES):
-                *whole, rest = (rest + chunk).split(b"\n")
-                yield from whole
-                line += len(whole)
-                if len(rest) > LONGEST_LINE:
-                    raise MalformedRecord(
-                        f"the line is longer than {LONGEST_LINE:,} bytes, more than any record", file.name, line
-                    )
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise CorruptFile(
-            f"the gzip stream can't be read beyond this line: {error}; fetch the file again", file.name, line
-        ) from error
-    if rest:
-        yield rest
+    with opened(file.path) as read_into:
+        while True:
+            wanted = len(rest) + block_bytes
+            buffer = bytearray(wanted + ROOM)
+            buffer[: len(rest)] = rest
+            filled = len(rest)
+            with memoryview(buffer) as view:
+                while filled < wanted:
+                    try:
+                        got = read_into(view[filled:wanted])
+                    except DamagedGzip as error:
+                        raise CorruptFile(
+                            f"the gzip stream can't be read beyond this line: {error}; fetch the file again",
+                            file.name,
+                            line + buffer.count(b"\n", 0, filled),
+                        ) from error
+                    if not got:
+                        break
+                    filled += got
+            ended = filled < wanted
+            size = filled if ended else buffer.rfind(b"\n", 0, filled) + 1
+            rest = b"" if ended else bytes(memoryview(buffer)[size:filled])
+            if len(rest) > LONGEST_LINE:
+                raise MalformedRecord(
+                    f"the line is longer than {LONGEST_LINE:,} bytes, more than any record",
+                    file.name,
+                    line + buffer.count(b"\n", 0, size),
+                )
+            if size:
+                data = np.frombuffer(buffer, np.uint8)
+                data[size:] = 0
+                yield Block(file.name, line, data, size)
+                line += buffer.count(b"\n", 0, size)
+            if ended:
+                return

@@ -23,6 +23,12 @@ class KeyReader:
             for place, (name, tag) in enumerate(self._attributes)
         )
 
+    @property
+    def pieces(self) -> list[bytes]:
+        """What stands before, between and behind the values in the key's canonical JSON."""
+        first, *others = self._before
+        return [piece.encode() for piece in (first, *(f"}}{before}" for before in others), "}}")]
+
     def check(self, image: Mapping[str, Any]) -> None:
         """Check that an image has the table's key attributes, each of its declared type.
 

@@ -1,24 +1,35 @@
-"""Which columns an export needs: a pass over its files that widens the schema."""
+"""Which columns an export needs: a pass over its files that builds none of them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from ddb_lake.decoding import series
-from ddb_lake.decoding.attributes import ARM_OF_TYPE, Arm
-from ddb_lake.decoding.cells import CellTable
-from ddb_lake.decoding.errors import DecodeError
-from ddb_lake.decoding.files import ExportFile, read_blocks
-from ddb_lake.decoding.keys import KeyReader
-from ddb_lake.decoding.records import Image, parse_change, parse_item
+from ddb_lake.decoding.decode import WORKERS, each_block
+from ddb_lake.decoding.errors import SecondType
+from ddb_lake.decoding.files import Block, ExportFile
+from ddb_lake.decoding.frames import by_attribute
+from ddb_lake.decoding.rules import TypePolicy
 from ddb_lake.decoding.schema import ItemSchema
+from ddb_lake.decoding.selecting import SelectingShredder
+from ddb_lake.decoding.shredder import Mode
+from ddb_lake.decoding.typed import arms_of, check_type
 from ddb_lake.decoding.widen import widen
 
 
-def learn_items(files: Iterable[ExportFile], schema: ItemSchema) -> ItemSchema:
+@dataclass(frozen=True)
+class _Needs:
+    """What a block's values need: arms by attribute, and where lake.yaml says `fail` their types' first lines."""
+
+    arms: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    types: list[tuple[int, str, str]] = field(default_factory=list[tuple[int, str, str]])
+
+
+def learn_items(files: Iterable[ExportFile], schema: ItemSchema, workers: int = WORKERS) -> ItemSchema:
     """Widen a schema by the columns that a full export's items need.
 
     Args:
         files: Data files of the export, in any order.
         schema: What is known of the table so far.
+        workers: How many blocks are read at once.
 
     Returns:
         The schema with all its columns, and new ones at the end: at least those of the key, even if the
@@ -27,22 +38,16 @@ def learn_items(files: Iterable[ExportFile], schema: ItemSchema) -> ItemSchema:
     Raises:
         DecodeError: If a file is damaged, or a line in it is not an item of this table.
     """
-    key = KeyReader(schema.key)
-
-    def image(line: bytes) -> Image:
-        item = parse_item(line)
-        key.check(item)
-        return item
-
-    return _widen(files, schema, image)
+    return _learn(files, schema, Mode(False), workers)
 
 
-def learn_changes(files: Iterable[ExportFile], schema: ItemSchema) -> ItemSchema:
+def learn_changes(files: Iterable[ExportFile], schema: ItemSchema, workers: int = WORKERS) -> ItemSchema:
     """Widen a schema by the columns that an incremental export's new images and keys need.
 
     Args:
         files: Data files of the export, in any order.
         schema: What is known of the table so far.
+        workers: How many blocks are read at once.
 
     Returns:
         The schema with all its columns, and new ones at the end: at least those of the key, even if the
@@ -51,35 +56,33 @@ def learn_changes(files: Iterable[ExportFile], schema: ItemSchema) -> ItemSchema
     Raises:
         DecodeError: If a file is damaged, or a line in it is not a change of this table.
     """
-    key = KeyReader(schema.key)
-
-    def image(line: bytes) -> Image:
-        change = parse_change(line)
-        key.check_change(change.keys, change.image)
-        return change.keys if change.image is None else change.image
-
-    return _widen(files, schema, image)
+    return _learn(files, schema, Mode(True), workers)
 
 
-def _widen(files: Iterable[ExportFile], schema: ItemSchema, image: Callable[[bytes], Image]) -> ItemSchema:
-    seen: dict[str, set[Arm]] = {}
+def _learn(files: Iterable[ExportFile], schema: ItemSchema, mode: Mode, workers: int) -> ItemSchema:
+    def needs_of(shredder: SelectingShredder, block: Block) -> _Needs:
+        needs = _Needs()
+        for shreds in shredder.shred(block, block.size + 1):
+            for attribute, cells in by_attribute(shreds):
+                rule = schema.rule_of(attribute)
+                needs.arms.setdefault(attribute, set()).update(arms_of(cells, rule))
+                if rule.types is TypePolicy.FAIL:
+                    needs.types.extend((shreds.line_of(each.first_row()), attribute, each.tag) for each in cells)
+        needs.types.sort()
+        return needs
+
+    seen: dict[str, set[str]] = {}
+    types: dict[str, str] = {}
     for file in files:
-        for block in read_blocks(file):
-            table = CellTable()
-            for row, line in enumerate(block.lines):
+        for needs in each_block(file, schema, mode, needs_of, workers):
+            for attribute, arms in needs.arms.items():
+                seen.setdefault(attribute, set()).update(arms)
+            for line, attribute, tag in needs.types:
+                known = types.get(attribute) or schema.type_of(attribute)
                 try:
-                    table.add(row, image(line))
-                except DecodeError as error:
-                    raise error.located(file.name, block.first_line + row) from None
-            try:
-                _note(table, seen)
-            except series.BadCell as bad:
-                raise bad.error.located(file.name, block.first_line + bad.row) from None
+                    check_type(attribute, tag, known)
+                except SecondType as error:
+                    raise error.located(file.name, line) from None
+                if tag != "NULL":
+                    types[attribute] = tag
     return widen(schema, seen)
-
-
-def _note(table: CellTable, seen: dict[str, set[Arm]]) -> None:
-    for attribute, by_type in table.cells.items():
-        arms = seen.setdefault(attribute, set())
-        for tag, cells in by_type.items():
-            arms.update(series.number_arms(cells) if tag == "N" else {ARM_OF_TYPE[tag]})

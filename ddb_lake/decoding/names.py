@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from ddb_lake.decoding.attributes import Arm
 
-METADATA_COLUMNS = ("_key_hash", "_write_time_us", "_tie_break", "_deleted", "_window", "_export")
+METADATA_COLUMNS = ("_key_hash", "_write_time_us", "_tie_break", "_deleted", "_window", "_export", "_old_image")
 """Columns that describe a row, and are never an attribute's."""
 
 _RESERVED = frozenset({*METADATA_COLUMNS, "_change_type", "_commit_version", "_commit_timestamp"})
@@ -23,7 +23,7 @@ _RESERVED_START = "__delta_rs"
 _ESCAPED = re.compile(r"""[\x00-\x20\x7f,;{}()=%.`"'\\]""")
 """Delta refuses ` ,;{}()\\n\\t=` (Delta protocol, column names); the rest would need quoting twice in SQL."""
 
-_COMPANION_ENDING = re.compile(f"__(?=(?:{'|'.join(Arm)})$)", re.IGNORECASE)
+_COMPANION_ENDING = re.compile(f"__(?=(?:{'|'.join(Arm)}|decimal_[0-9]+_[0-9]+)$)", re.IGNORECASE)
 
 
 def fold(name: str) -> str:
@@ -53,12 +53,12 @@ def stem(attribute: str, taken: Container[str]) -> str:
     )
 
 
-def companion(stem: str, arm: Arm) -> str:
+def companion(stem: str, arm: str) -> str:
     """Return the column name of a further arm of the attribute with that stem."""
     return f"{stem}__{arm}"
 
 
-def stem_of(column: str, arm: Arm) -> str:
+def stem_of(column: str, arm: str) -> str:
     """Return the stem that a column of that arm was named after: no stem ends like a companion."""
     return column.removesuffix(f"__{arm}")
 

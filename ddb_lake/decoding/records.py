@@ -1,8 +1,7 @@
 """The shape of one line: an item of a full export, a change of an incremental one.
 
 Source: AWS S3DataExport.Output; `WriteTimestampMicros` is a DynamoDB number in what AWS writes, and a bare
-string in its documentation. Where a JSON object has a name twice, which DynamoDB never writes, the parser
-keeps the last.
+string in its documentation.
 """
 
 import re
@@ -29,11 +28,13 @@ class Change:
     Attributes:
         keys: The primary key's attributes.
         image: The item after the change, None for a delete.
+        old_image: The item before the change, None where the export does not tell it.
         write_time_us: When it was written, µs since the epoch.
     """
 
     keys: Image
     image: Image | None
+    old_image: Image | None
     write_time_us: int
 
 
@@ -66,11 +67,10 @@ def parse_change(line: bytes) -> Change:
         raise WrongExportKind("this is an item of a full export where a change of an incremental export was expected")
     if unknown := record.keys() - _CHANGE_MEMBERS:
         raise MalformedRecord(f"a change has no such members as {sorted(unknown)}")
-    if "OldImage" in record:
-        _image(record, "OldImage")
     return Change(
         keys=_image(record, "Keys"),
         image=_image(record, "NewImage") if "NewImage" in record else None,
+        old_image=_image(record, "OldImage") if "OldImage" in record else None,
         write_time_us=_write_time_us(record.get("Metadata")),
     )
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 from ddb_lake.decoding import names
-from ddb_lake.decoding.attributes import ARM_OF_TYPE, ARM_ORDER, NUMBER_ARMS, Arm
+from ddb_lake.decoding.attributes import ARM_OF_TYPE, NUMBER_ARMS, Arm, arm_order
 from ddb_lake.decoding.schema import Column, ItemSchema
 from ddb_lake.keys import KeyAttribute, KeyRole
 
 
-def widen(schema: ItemSchema, seen: Mapping[str, set[Arm]]) -> ItemSchema:
+def widen(schema: ItemSchema, seen: Mapping[str, set[str]]) -> ItemSchema:
     """Add the columns that an export's values need, and the key's own.
 
     Args:
@@ -20,7 +20,7 @@ def widen(schema: ItemSchema, seen: Mapping[str, set[Arm]]) -> ItemSchema:
         the same whatever order the values came in.
     """
     needed = {attribute: _with_home(schema, attribute, arms) for attribute, arms in seen.items()}
-    for key in schema.key:
+    for key in schema.stored_key:
         needed.setdefault(key.name, set()).add(_declared(schema, key, needed.get(key.name, set())))
 
     stems = {column.attribute: names.stem_of(column.name, column.arm) for column in schema.columns}
@@ -33,15 +33,16 @@ def widen(schema: ItemSchema, seen: Mapping[str, set[Arm]]) -> ItemSchema:
             stems[attribute] = names.stem(attribute, taken)
             taken.add(names.fold(stems[attribute]))
         stem = stems[attribute]
-        for arm in sorted(needed[attribute], key=ARM_ORDER.__getitem__):
+        wanted = schema.rule_of(attribute).wanted_arms
+        for arm in sorted(needed[attribute], key=lambda arm: (arm not in wanted, arm_order(arm))):
             if (attribute, arm) not in schema.by_arm:
-                name = names.companion(stem, arm) if arm is Arm.NULL or stem in used else stem
+                name = names.companion(stem, arm) if arm == Arm.NULL or stem in used else stem
                 used.add(name)
                 columns.append(Column(name, attribute, arm, roles.get(attribute)))
-    return ItemSchema(schema.key, tuple(columns))
+    return ItemSchema(schema.key, tuple(columns), schema.rules)
 
 
-def _with_home(schema: ItemSchema, attribute: str, arms: set[Arm]) -> set[Arm]:
+def _with_home(schema: ItemSchema, attribute: str, arms: set[str]) -> set[str]:
     """Replace the narrowest arms of numbers by those that they go to: the home, or what is wider than it."""
     numbers = [arm for arm in NUMBER_ARMS if arm in arms]
     if not numbers:
@@ -51,7 +52,7 @@ def _with_home(schema: ItemSchema, attribute: str, arms: set[Arm]) -> set[Arm]:
     return (arms - set(NUMBER_ARMS)) | {arm if arm in wider else home for arm in numbers}
 
 
-def _declared(schema: ItemSchema, key: KeyAttribute, arms: set[Arm]) -> Arm:
+def _declared(schema: ItemSchema, key: KeyAttribute, arms: set[str]) -> Arm:
     """Return the arm that a key attribute has a column for even if no item is there."""
     if key.type != "N":
         return ARM_OF_TYPE[key.type]

@@ -4,7 +4,7 @@ Pure of Dagster and of how exports are made or decoded: windows, frames and colu
 """
 
 from ddb_lake.replica.bootstrap import StagedBootstrap, StagedShard
-from ddb_lake.replica.change_log import ChangeLog, ChangeLogCommit
+from ddb_lake.replica.change_log import ChangeLog, ChangeLogCommit, StagedChanges
 from ddb_lake.replica.columns import Column
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.replica import BootstrapCommit, Replica, ReplicaCommit
@@ -18,5 +18,6 @@ __all__ = [
     "Replica",
     "ReplicaCommit",
     "StagedBootstrap",
+    "StagedChanges",
     "StagedShard",
 ]

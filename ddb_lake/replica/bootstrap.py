@@ -141,7 +141,8 @@ def write_shard(
     """Write one shard's rows to files of bounded size under the table's folder.
 
     Raises:
-        InvalidFrame: If rows have other columns or types than declared, or were written after the export.
+        InvalidFrame: If rows have other columns or types than declared, or were written after the export; like
+            whatever the frames raise, with no file left behind.
         ValueError: If the export's identity can't be a folder's name.
     """
     where = f"{location}, bootstrap {export_id}, shard {name}"
@@ -159,9 +160,8 @@ def write_shard(
         waiting.clear()
         size = rows = 0
 
-    for frame in frames:
-        if not frame.height:
-            continue
+    def take(frame: pl.DataFrame) -> None:
+        nonlocal size, rows
         absent = [column.name for column in columns if column.name not in frame.columns]
         if absent:
             raise InvalidFrame(f"{where}: the declared columns {absent} are not in the rows")
@@ -177,8 +177,23 @@ def write_shard(
         rows += frame.height
         if size >= FILE_BYTES or rows >= FILE_ROWS:
             write()
-    write()
+
+    try:
+        for frame in frames:
+            if frame.height:
+                take(frame)
+        write()
+    except BaseException:
+        discard_shards(location, [StagedShard(name, tuple(files))])
+        raise
     return StagedShard(name, tuple(files))
+
+
+def discard_shards(location: Location, shards: Iterable[StagedShard]) -> None:
+    """Delete the files of shards that no manifest lists."""
+    paths = [each.path for shard in shards for each in shard.files]
+    if paths:
+        obstore.delete(location.store(), paths)
 
 
 def write_manifest(location: Location, staged: StagedBootstrap) -> None:

@@ -14,6 +14,7 @@ from ddb_lake.replica.columns import (
     CHANGE_METADATA,
     DELETED,
     EXPORT,
+    OLD_IMAGE,
     PARTITION_METADATA,
     WINDOW,
     WRITE_TIME,
@@ -68,6 +69,25 @@ class ChangeLogCommit:
     partitions: int
     files: int
     size: int
+
+
+@dataclass(frozen=True)
+class StagedChanges:
+    """All changes of an export in files that no commit names yet.
+
+    Args:
+        window: The export's.
+        columns: The log's attribute columns when they were written.
+        changes: How many there are.
+        deletes: How many of them are deletes.
+        files: The files, in the log's folder.
+    """
+
+    window: Window
+    columns: tuple[Column, ...]
+    changes: int
+    deletes: int
+    files: tuple[DataFile, ...]
 
 
 @dataclass(frozen=True)
@@ -212,27 +232,52 @@ class ChangeLog:
 
         delta.repeat_on_conflict(self.location, attempt)
 
+    def keep_old_images(self) -> None:
+        """Add the column for old images, if it is not there yet; create the table if it is absent.
+
+        Raises:
+            WrongSourceTable: If the folder holds another source table's log.
+            TooManyConflicts: If others win every try.
+        """
+        self.add_columns(())
+
+        def attempt() -> None:
+            snapshot = self.snapshot()
+            assert snapshot.table is not None
+            if not _has_old_images(snapshot.table):
+                properties = commit_properties(snapshot.account, {"did": "add columns", "columns": [OLD_IMAGE]})
+                delta.add_columns(self.location, snapshot.table, fields([_OLD_IMAGE_COLUMN]), properties)
+
+        delta.repeat_on_conflict(self.location, attempt)
+
     def replace(self, window: Window, frames: Iterable[pl.DataFrame]) -> ChangeLogCommit:
         """Replace all changes of the export of `window` by those of the frames, in one commit.
 
-        The frames are written to files as they come (about 256 MB of rows are held in memory), and become
-        visible at once. The changes of exports of other windows stay, even where they overlap: what an export
-        leaves out says as much as what it shows, so each is kept apart and as a whole.
+        It is `stage` and `commit`; what they raise, and with nothing left behind.
+        """
+        return self.commit(self.stage(window, frames))
+
+    def stage(self, window: Window, frames: Iterable[pl.DataFrame]) -> StagedChanges:
+        """Write all changes of the export of `window` to files that nobody sees yet: to be committed or discarded.
+
+        The frames are written as they come (about 256 MB of rows are held in memory).
 
         Args:
             window: Exactly the export's, `exportFromTime` to `exportToTime`.
-            frames: `_key_hash`, `_write_time_us`, `_tie_break`, `_deleted` and attribute columns of the log.
+            frames: `_key_hash`, `_write_time_us`, `_tie_break`, `_deleted`, attribute columns of the log, and
+                perhaps `_old_image` where the log keeps it.
 
         Raises:
             InvalidFrame: If a frame has other columns or types than the log, or changes that were not
-                written in the window.
+                written in the window; like whatever the frames raise, with no file left behind.
             WrongSourceTable: If the folder holds another source table's log.
             TooManyConflicts: If others win every try; the log is as it was.
         """
         self.add_columns(())
-        columns = self.columns()
-        store = self.location.store()
-        spool = _Spool(store, window, columns, str(self.location))
+        snapshot = self.snapshot()
+        assert snapshot.table is not None
+        old_images = (_OLD_IMAGE_COLUMN,) if _has_old_images(snapshot.table) else ()
+        spool = _Spool(self.location.store(), window, (*snapshot.columns, *old_images), str(self.location))
         try:
             for frame in frames:
                 spool.take(frame)
@@ -240,27 +285,45 @@ class ChangeLog:
         except BaseException:
             spool.discard()
             raise
+        return StagedChanges(window, snapshot.columns, spool.changes, spool.deletes, tuple(spool.files))
+
+    def discard(self, staged: StagedChanges) -> None:
+        """Delete the files of changes that were staged and are not to be committed."""
+        if staged.files:
+            obstore.delete(self.location.store(), [each.path for each in staged.files])
+
+    def commit(self, staged: StagedChanges) -> ChangeLogCommit:
+        """Replace all changes of an export by the staged ones, which become visible at once.
+
+        The changes of exports of other windows stay, even where they overlap: what an export leaves out says as
+        much as what it shows, so each is kept apart and as a whole.
+
+        Raises:
+            WrongSourceTable: If the folder holds another source table's log.
+            TooManyConflicts: If others win every try; the log is as it was.
+        """
 
         def attempt() -> ChangeLogCommit:
             snapshot = self.snapshot()
             assert snapshot.table is not None
-            added(snapshot.columns, columns, str(self.location))
+            added(snapshot.columns, staged.columns, str(self.location))
+            window = staged.window
             properties = commit_properties(
                 snapshot.account.covering([window]),
-                {"did": "replace", "exports": encode_spans(Spans().adding([window])), "changes": spool.changes},
+                {"did": "replace", "exports": encode_spans(Spans().adding([window])), "changes": staged.changes},
             )
-            files = [each.add_action() for each in spool.files]
+            files = [each.add_action() for each in staged.files]
             version = delta.replace_partitions(
                 self.location, snapshot.table, (EXPORT, export_name(window)), files, properties
             )
             return ChangeLogCommit(
                 version=version,
                 window=window,
-                changes=spool.changes,
-                deletes=spool.deletes,
-                partitions=len({each.partition[WINDOW] for each in spool.files}),
-                files=len(spool.files),
-                size=sum(each.size for each in spool.files),
+                changes=staged.changes,
+                deletes=staged.deletes,
+                partitions=len({each.partition[WINDOW] for each in staged.files}),
+                files=len(staged.files),
+                size=sum(each.size for each in staged.files),
             )
 
         return delta.repeat_on_conflict(self.location, attempt)
@@ -341,6 +404,13 @@ class _Spool:
     def _write_partition(self, key: str, changes: pl.DataFrame) -> DataFile:
         partition = {WINDOW: key, EXPORT: export_name(self._window)}
         return write_file(self._store, partition_folder(partition), "changes", changes, partition)
+
+
+_OLD_IMAGE_COLUMN = Column(OLD_IMAGE, pl.String())
+
+
+def _has_old_images(table: DeltaTable) -> bool:
+    return any(each.name == OLD_IMAGE for each in table.schema().fields)
 
 
 def _quarter_hours_of(window: Window) -> str:

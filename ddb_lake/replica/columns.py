@@ -14,6 +14,8 @@ TIE_BREAK = "_tie_break"
 DELETED = "_deleted"
 WINDOW = "_window"
 EXPORT = "_export"
+OLD_IMAGE = "_old_image"
+"""What the change log keeps besides, where it is asked for: the item before the change as DynamoDB JSON."""
 
 ROW_METADATA: dict[str, pl.DataType] = {KEY_HASH: pl.Int64(), WRITE_TIME: pl.Int64(), TIE_BREAK: pl.Int64()}
 """What every row of a replica carries besides its attributes."""
@@ -24,7 +26,7 @@ CHANGE_METADATA: dict[str, pl.DataType] = {**ROW_METADATA, DELETED: pl.Boolean()
 PARTITION_METADATA: dict[str, pl.DataType] = {WINDOW: pl.String(), EXPORT: pl.String()}
 """The change log's partition columns: the quarter-hour of the write time, and the window of the export."""
 
-RESERVED = frozenset({*CHANGE_METADATA, *PARTITION_METADATA})
+RESERVED = frozenset({*CHANGE_METADATA, *PARTITION_METADATA, OLD_IMAGE})
 
 KEY = "ddb_lake.key"
 """Field metadata of the columns that hold the source table's primary key: HASH or RANGE."""

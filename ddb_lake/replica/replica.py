@@ -185,10 +185,17 @@ class Replica:
 
         Raises:
             InvalidColumn: If a column is unfit for Delta, or none is a key.
-            InvalidFrame: If rows have other columns or types than declared; nothing is visible then.
+            InvalidFrame: If rows have other columns or types than declared; like whatever the shards raise, with
+                no file left behind.
         """
         checked = staging.check_columns(columns, str(self.location))
-        done = [self.stage_shard(export_id, bootstrap_time, checked, name, frames) for name, frames in shards]
+        done: list[StagedShard] = []
+        try:
+            for name, frames in shards:
+                done.append(self.stage_shard(export_id, bootstrap_time, checked, name, frames))
+        except BaseException:
+            staging.discard_shards(self.location, done)
+            raise
         return self.finish_staging(export_id, bootstrap_time, checked, done)
 
     def stage_shard(

@@ -1,12 +1,12 @@
 """What describes a row: its key's hash, its write time, its tie-break, and whether it is a delete."""
 
 import json
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+import xxhash
 
 from ddb_lake.decoding import (
     CHANGE_METADATA,
@@ -30,7 +30,8 @@ from ddb_lake_tests.decoding.export_files import (
 
 
 def hash_of(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+    digest = xxhash.xxh64_intdigest(text.encode())
+    return digest - 2**64 if digest >= 2**63 else digest
 
 
 def change_rows(path: Path, lines: list[str]) -> list[dict[str, Any]]:

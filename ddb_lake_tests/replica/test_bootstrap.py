@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -270,3 +271,17 @@ def test_a_deleted_item_of_the_export_goes_and_stays_gone(tmp_path: Path):
     done = tables.replica.apply(window(0, 15))
     assert (done.deleted, done.rows_after) == (20, 0)
     assert tables.items() == {}
+
+
+def test_a_shard_that_fails_leaves_no_file_of_its_own_or_of_those_before_it(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(module, "FILE_ROWS", 1)
+    tables = lake(tmp_path)
+
+    def broken() -> Iterator[pl.DataFrame]:
+        yield item_frame({Key("b"): "2"})
+        raise ValueError("the rest can't be read")
+
+    shards = [("data/0.json.gz", iter([item_frame({Key("a"): "1"})])), ("data/1.json.gz", broken())]
+    with pytest.raises(ValueError, match="the rest"):
+        tables.replica.stage_bootstrap("01-export", T, COLUMNS, shards)
+    assert not list(tmp_path.glob("**/*.parquet"))

@@ -236,3 +236,46 @@ def test_a_log_at_a_location_is_named_by_its_errors(tmp_path: Path):
     log = ChangeLog(Location(str(tmp_path / "orders")), "id")
     with pytest.raises(NotDecoded, match="orders has no changes of"):
         log.read(window(0, 15))
+
+
+def parquet_files(location: Location) -> list[Path]:
+    return list(Path(location.uri).glob("**/*.parquet"))
+
+
+def test_staged_changes_are_seen_once_they_are_committed_and_gone_once_they_are_discarded(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.decode(window(0, 15), [])
+    version = DeltaTable(tables.log.location.uri).version()
+    staged = tables.log.stage(window(15, 60), iter([change_frame(HOUR[2:])]))
+    assert (staged.changes, staged.deletes) == (3, 1)
+    assert DeltaTable(tables.log.location.uri).version() == version
+    assert tables.log.coverage() == (window(0, 15),)
+    other = tables.log.stage(window(15, 60), iter([change_frame(HOUR[2:4])]))
+    tables.log.discard(other)
+    assert len(parquet_files(tables.log.location)) == len(staged.files)
+    assert tables.log.commit(staged).changes == 3
+    assert values(tables.log, window(0, 60)) == [("c", "3"), ("d", None), ("e", "4")]
+
+
+def test_old_images_are_kept_from_when_they_are_asked_for(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.decode(window(0, 15), HOUR[:1])
+    with_old = change_frame(HOUR[2:3]).with_columns(pl.lit("{}").alias("_old_image"))
+    with pytest.raises(InvalidFrame, match="_old_image"):
+        tables.log.replace(window(15, 30), [with_old])
+    for _ in range(2):
+        tables.log.keep_old_images()
+    tables.log.replace(window(15, 30), [with_old])
+    tables.log.replace(window(30, 60), [change_frame(HOUR[4:])])
+    rows = pl.read_delta(tables.log.location.uri).sort("id").select("id", "_old_image").rows()
+    assert rows == [("a", None), ("c", "{}"), ("e", None)]
+    assert "_old_image" not in {column.name for column in tables.log.columns()}
+    assert "_old_image" not in tables.log.read(window(0, 60)).columns
+
+
+def test_old_images_can_be_asked_for_before_there_is_a_table(tmp_path: Path):
+    log = ChangeLog(Location(str(tmp_path / "log")), "id")
+    log.keep_old_images()
+    assert "_old_image" in pl.read_delta(log.location.uri).columns
+    log.add_columns(COLUMNS)
+    assert log.columns() == COLUMNS

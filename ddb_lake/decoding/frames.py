@@ -1,0 +1,145 @@
+"""Shredded lines to typed frames: the metadata's columns, then all columns of the schema."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+import polars as pl
+
+from ddb_lake.decoding import arrow
+from ddb_lake.decoding.attributes import Arm
+from ddb_lake.decoding.errors import DecodeError, SchemaTooNarrow, SecondType
+from ddb_lake.decoding.kernel import columns
+from ddb_lake.decoding.placing import Cells, cells_of
+from ddb_lake.decoding.proof import prove_conservation
+from ddb_lake.decoding.rules import TypePolicy
+from ddb_lake.decoding.schema import ItemSchema
+from ddb_lake.decoding.shredder import Mode, Shreds
+from ddb_lake.decoding.typed import check_type, type_values
+
+ITEM_METADATA = pl.Schema({"_key_hash": pl.Int64(), "_write_time_us": pl.Int64(), "_tie_break": pl.Int64()})
+"""The columns of `decode_items` before those of the schema."""
+
+CHANGE_METADATA = pl.Schema({**ITEM_METADATA, "_deleted": pl.Boolean()})
+"""The columns of `decode_changes` before those of the schema."""
+
+OLD_IMAGE = "_old_image"
+"""The column of `decode_changes` that old images are in as canonical DynamoDB JSON, where they are asked for."""
+
+
+@dataclass
+class Tally:
+    """What was decoded so far.
+
+    Attributes:
+        blocks: Pieces of files, each proven to have lost nothing.
+        lines: Their lines.
+        exact_lines: Lines that only the exact reader could read.
+        contradictions: By attribute, how many values do not fit lake.yaml's hint and went to another column.
+    """
+
+    blocks: int = 0
+    lines: int = 0
+    exact_lines: int = 0
+    contradictions: dict[str, int] = field(default_factory=dict[str, int])
+
+    def add(self, other: "Tally") -> None:
+        """Count what another tally has counted."""
+        self.blocks += other.blocks
+        self.lines += other.lines
+        self.exact_lines += other.exact_lines
+        for attribute, count in other.contradictions.items():
+            self.contradictions[attribute] = self.contradictions.get(attribute, 0) + count
+
+
+def by_attribute(shreds: Shreds) -> Iterator[tuple[str, list[Cells]]]:
+    """Yield the cells of each attribute, one entry a type."""
+    for _, group in groupby(cells_of(shreds), key=lambda cells: cells.number):
+        cells = list(group)
+        yield cells[0].attribute, cells
+
+
+def build_frame(shreds: Shreds, mode: Mode, schema: ItemSchema) -> tuple[pl.DataFrame, Tally]:
+    """Build the frame of some lines and prove that it holds all of them.
+
+    Raises:
+        SchemaTooNarrow: If an attribute or a type of its values has no column; its `line` is the row.
+        SecondType: If lake.yaml refuses a type; likewise.
+        NotConserved: If something was lost.
+    """
+    tally = Tally(1, shreds.height, shreds.exact_lines)
+    filled: dict[str, pl.Series] = {}
+    placed: list[tuple[Cells, int]] = []
+    for attribute, cells in by_attribute(shreds):
+        rule = schema.rule_of(attribute)
+        if rule.types is TypePolicy.FAIL:
+            for each in cells:
+                _check_type(each, schema.type_of(attribute))
+        typed = type_values(cells, rule, schema.number_home(attribute) or Arm.NUMBER)
+        if typed.contradictions:
+            tally.contradictions[attribute] = typed.contradictions
+        for arm, series in typed.arms.items():
+            column = schema.by_arm.get((attribute, arm))
+            if column is None:
+                raise SchemaTooNarrow(
+                    f"the schema has no column for the {arm} values of {attribute!r}: learn this file first",
+                    line=_first_row(series),
+                )
+            filled[column.name] = series.alias(column.name)
+        placed += _counted(cells, list(typed.arms.values()), shreds.height)
+    prove_conservation(shreds, mode, len(schema.key), placed)
+    attributes = [
+        filled[column.name] if column.name in filled else nulls(column.name, column.dtype, shreds.height)
+        for column in schema.columns
+    ]
+    return pl.DataFrame([*_metadata(shreds, mode), *attributes]), tally
+
+
+def located(error: DecodeError, name: str, shreds: Shreds) -> DecodeError:
+    """Return an error of `build_frame` that says the file and the line."""
+    return error.located(name, shreds.line_of(error.line or 0))
+
+
+def nulls(name: str, dtype: pl.DataType, height: int) -> pl.Series:
+    """Return a series of nothing but nulls."""
+    return pl.Series(name, [None], dtype=dtype).new_from_index(0, height)
+
+
+def _counted(cells: list[Cells], series: list[pl.Series], height: int) -> list[tuple[Cells, int]]:
+    """Split the rows that have a value in any series among the types: only their sum matters, unless it is short."""
+    if len(series) == 1:
+        rows = height - series[0].null_count()
+    else:
+        frame = pl.DataFrame([each.is_not_null().alias(str(place)) for place, each in enumerate(series)])
+        rows = int(frame.select(pl.any_horizontal(pl.all())).to_series().sum())
+    lacking = sum(each.count for each in cells) - rows
+    return [(each, each.count - (lacking if place == 0 else 0)) for place, each in enumerate(cells)]
+
+
+def _check_type(cells: Cells, known: str | None) -> None:
+    try:
+        check_type(cells.attribute, cells.tag, known)
+    except SecondType as error:
+        raise error.located("", cells.first_row()) from None
+
+
+def _first_row(series: pl.Series) -> int:
+    return int(series.is_not_null().arg_max() or 0)
+
+
+def _metadata(shreds: Shreds, mode: Mode) -> list[pl.Series]:
+    rows = shreds.rows
+    made = [
+        pl.Series("_key_hash", np.ascontiguousarray(rows["key_hash"])),
+        pl.Series("_write_time_us", np.ascontiguousarray(rows["write_time"])),
+        pl.Series("_tie_break", np.ascontiguousarray(rows["tie_break"])),
+    ]
+    if mode.changes:
+        made.append(pl.Series("_deleted", np.ascontiguousarray(rows["deleted"])))
+    if mode.old_images:
+        views, bitmap = arrow.new_views(shreds.height), arrow.new_bitmap(shreds.height)
+        count = columns.old_images(rows, shreds.height, shreds.data, shreds.out, views, bitmap)
+        old = arrow.strings(shreds.height, count, bitmap, views, shreds.data, shreds.out)
+        made.append(old.alias(OLD_IMAGE))
+    return made

@@ -1,0 +1,244 @@
+"""Cells to columns: Arrow buffers of a frame's height, filled where there is a value."""
+
+from typing import Any
+
+import numpy as np
+
+from ddb_lake.decoding.kernel.compiling import Array, Int, compiled, inlined
+from ddb_lake.decoding.kernel.values import N
+
+
+def group(cells: Array, count: int, slots: int) -> tuple[Array, Array, Array]:
+    """Sort cells by slot, keeping the order of rows.
+
+    Returns:
+        The cells' places in that order; for each slot where its part begins, and at the end the count; and for
+        each attribute which kinds its numbers have, as bits.
+    """
+    order, begins = np.empty(count, np.int32), np.zeros(slots + 1, np.int64)
+    kinds = np.zeros(slots // 16, np.int64)
+    _group(cells, count, order, begins, np.zeros(slots + 1, np.int64), kinds)
+    return order, begins, kinds
+
+
+@compiled
+def _group(cells: Array, count: Int, order: Array, begins: Array, next_places: Array, kinds: Array) -> None:
+    for place in range(count):
+        slot = cells[place]["slot"]
+        begins[slot + 1] += 1
+        if slot & 15 == N:
+            kinds[slot >> 4] |= 1 << cells[place]["kind"]
+    for slot in range(len(begins) - 1):
+        begins[slot + 1] += begins[slot]
+        next_places[slot] = begins[slot]
+    for place in range(count):
+        slot = cells[place]["slot"]
+        order[next_places[slot]] = place
+        next_places[slot] += 1
+
+
+@inlined
+def _set_bit(bitmap: Array, row: Int) -> Any:
+    bitmap[row >> 3] |= np.uint8(1 << (row & 7))
+
+
+@inlined
+def _belongs(kind: Int, home: Int, arm: Int) -> Any:
+    """Tell whether a number of that kind goes to `arm`: to its own, or the wider one that is its home."""
+    return arm < 0 or max(kind, home) == arm
+
+
+@inlined
+def _view(views: Array, row: Int, data: Array, place: Int, size: Int, buffer: Int) -> Any:
+    """Point a row's string at its bytes (Arrow columnar format, "Variable-size Binary View Layout")."""
+    base = row * 16
+    views[base] = size & 255
+    views[base + 1] = (size >> 8) & 255
+    views[base + 2] = (size >> 16) & 255
+    views[base + 3] = size >> 24
+    if size <= 12:
+        for offset in range(size):
+            views[base + 4 + offset] = data[place + offset]
+        return
+    for offset in range(4):
+        views[base + 4 + offset] = data[place + offset]
+        views[base + 8 + offset] = (buffer >> (8 * offset)) & 255
+        views[base + 12 + offset] = (place >> (8 * offset)) & 255
+
+
+@compiled
+def texts(
+    cells: Array,
+    order: Array,
+    first: Int,
+    last: Int,
+    home: Int,
+    arm: Int,
+    data: Array,
+    out: Array,
+    views: Array,
+    bitmap: Array,
+) -> Any:
+    """Fill a column of strings; return how many there are.
+
+    Args:
+        cells: The cells.
+        order: Their places by slot.
+        first: Where the slot's part begins.
+        last: Where it ends.
+        home: For numbers the least kind that they are kept as.
+        arm: The kind that this column is for, or -1 for all.
+        data: The block: the strings' first buffer.
+        out: The second one.
+        views: 16 zero bytes a row.
+        bitmap: A zero bit a row.
+    """
+    count = 0
+    for place in range(first, last):
+        cell: Any = cells[order[place]]
+        if not _belongs(cell["kind"], home, arm):
+            continue
+        row, start, size = np.int64(cell["row"]), cell["start"], np.int64(cell["size"])
+        if start >= 0:
+            _view(views, row, data, start, size, 0)
+        else:
+            _view(views, row, out, ~start, size, 1)
+        _set_bit(bitmap, row)
+        count += 1
+    return count
+
+
+@compiled
+def integers(
+    cells: Array, order: Array, first: Int, last: Int, home: Int, arm: Int, values: Array, bitmap: Array
+) -> Any:
+    """Fill a column of 64-bit integers, or of booleans as 0 and 1; return how many there are."""
+    count = 0
+    for place in range(first, last):
+        cell: Any = cells[order[place]]
+        if not _belongs(cell["kind"], home, arm):
+            continue
+        row = np.int64(cell["row"])
+        values[row] = cell["value"]
+        _set_bit(bitmap, row)
+        count += 1
+    return count
+
+
+@compiled
+def decimals(
+    cells: Array,
+    order: Array,
+    first: Int,
+    last: Int,
+    home: Int,
+    arm: Int,
+    data: Array,
+    precision: Int,
+    scale: Int,
+    values: Array,
+    bitmap: Array,
+) -> Any:
+    """Fill a column of decimals: little-endian pairs of 64 bits, in two's complement.
+
+    Numbers that decimal(precision, scale) can't hold exactly are left out.
+
+    Returns:
+        How many there are.
+    """
+    count = 0
+    for place in range(first, last):
+        cell: Any = cells[order[place]]
+        if not _belongs(cell["kind"], home, arm):
+            continue
+        fits, low, high = _decimal(data, cell["start"], np.int64(cell["size"]), precision, scale)
+        if not fits:
+            continue
+        row = np.int64(cell["row"])
+        values[row, 0], values[row, 1] = low, high
+        _set_bit(bitmap, row)
+        count += 1
+    return count
+
+
+@compiled
+def _decimal(data: Array, start: Int, size: Int, precision: Int, scale: Int) -> Any:
+    """Read a canonical number as a multiple of 10**-scale: whether it fits, and its two halves."""
+    negative = data[start] == 45
+    at = start + (1 if negative else 0)
+    end = start + size
+    # Two numbers of up to 19 digits each.
+    upper, lower = np.uint64(0), np.uint64(0)
+    whole = end
+    for place in range(at, end):
+        if data[place] == 46:
+            whole = place
+    fraction = end - whole - 1 if whole < end else 0
+    leading = data[at] == 48
+    total = (whole - at - (1 if leading else 0)) + scale
+    if fraction > scale or total > precision:
+        return False, np.uint64(0), np.uint64(0)
+    length = (whole - at) + scale
+    for place in range(length):
+        if place < whole - at:
+            digit = np.uint64(data[at + place] - 48)
+        elif place - (whole - at) < fraction:
+            digit = np.uint64(data[whole + 1 + place - (whole - at)] - 48)
+        else:
+            digit = np.uint64(0)
+        if length - place > 19:
+            upper = upper * np.uint64(10) + digit
+        else:
+            lower = lower * np.uint64(10) + digit
+    low, high = _times(upper, np.uint64(10_000_000_000_000_000_000))
+    summed = low + lower
+    if summed < low:
+        high += np.uint64(1)
+    low = summed
+    if negative:
+        low = ~low + np.uint64(1)
+        high = ~high
+        if low == np.uint64(0):
+            high += np.uint64(1)
+    return True, low, high
+
+
+@compiled
+def _times(a: Any, b: Any) -> Any:
+    """Multiply two numbers of 64 bits to one of 128: its low and its high half."""
+    mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    low_low = (a & mask) * (b & mask)
+    low_high = (a & mask) * (b >> half)
+    high_low = (a >> half) * (b & mask)
+    middle = (low_low >> half) + (low_high & mask) + (high_low & mask)
+    low = (middle << half) | (low_low & mask)
+    high = (a >> half) * (b >> half) + (low_high >> half) + (high_low >> half) + (middle >> half)
+    return low, high
+
+
+@compiled
+def old_images(rows: Array, count: Int, data: Array, out: Array, views: Array, bitmap: Array) -> Any:
+    """Fill a column with the old images as text; return how many there are."""
+    found = 0
+    for row in range(count):
+        size = np.int64(rows[row]["old_size"])
+        if size == 0:
+            continue
+        start = rows[row]["old_start"]
+        if start >= 0:
+            _view(views, row, data, start, size, 0)
+        else:
+            _view(views, row, out, ~start, size, 1)
+        _set_bit(bitmap, row)
+        found += 1
+    return found
+
+
+@compiled
+def first_of_kind(cells: Array, order: Array, first: Int, last: Int, home: Int, arm: Int) -> Any:
+    """Return the first row with a number that goes to `arm`, or -1."""
+    for place in range(first, last):
+        cell: Any = cells[order[place]]
+        if _belongs(cell["kind"], home, arm):
+            return np.int64(cell["row"])
+    return np.int64(-1)
