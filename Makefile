@@ -4,9 +4,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ENVIRONMENT := .venv/complete
 AUTHOR_ENVIRONMENT := .venv-author/complete
+BENCH_ENVIRONMENT := .venv-bench/complete
 
 .PHONY: dev demo test test-aws-conformance test-ui test-author-client test-decode-million \
-	bench-embedded-aws lint format lock clean
+	bench-embedded-aws bench-decode lint format lock clean
 .DELETE_ON_ERROR:
 
 dev: $(ENVIRONMENT) ## the embedded AWS, a demo table and the Dagster UI
@@ -33,6 +34,9 @@ test-decode-million: $(ENVIRONMENT) ## a million random items, decoded, encoded 
 bench-embedded-aws: $(ENVIRONMENT) ## the embedded AWS beside a plain moto server; JSON=FILE also writes the rows
 	@$(BIN)/python benchmarks/embedded_aws.py $(if $(JSON),--json $(JSON))
 
+bench-decode: $(ENVIRONMENT) $(BENCH_ENVIRONMENT) ## the decoder beside others; JSON=FILE also writes the rows, SCALE=0.1 is quick
+	@$(BIN)/python benchmarks/decoding.py $(if $(JSON),--json $(JSON)) $(if $(SCALE),--scale $(SCALE)) $(OPTIONS)
+
 lint: $(ENVIRONMENT) ## ruff and pyright
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -42,7 +46,7 @@ format: $(ENVIRONMENT)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-lock: ## resolve setup.cfg and requirements-author.in into their locks anew
+lock: ## resolve setup.cfg, requirements-author.in and requirements-bench.in into their locks anew
 	@$(PYTHON) -m venv build/lock
 	@build/lock/bin/pip install --quiet uv
 	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
@@ -50,9 +54,12 @@ lock: ## resolve setup.cfg and requirements-author.in into their locks anew
 	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" requirements-author.in \
 		--output-file requirements-author.lock
+	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make lock" requirements-bench.in \
+		--output-file requirements-bench.lock
 
 clean:
-	@rm -rf .venv .venv-author .dagster .dev .demo build *.egg-info
+	@rm -rf .venv .venv-author .venv-bench .dagster .dev .demo build *.egg-info
 
 $(ENVIRONMENT): requirements.lock setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ddb_lake needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another by make PYTHON=python3.12 …")'
@@ -67,4 +74,10 @@ $(AUTHOR_ENVIRONMENT): requirements-author.lock
 	@echo "Setting up .venv-author …"
 	@$(PYTHON) -m venv --clear .venv-author
 	@.venv-author/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-author.lock
+	@touch $@
+
+$(BENCH_ENVIRONMENT): requirements-bench.lock
+	@echo "Setting up .venv-bench …"
+	@$(PYTHON) -m venv --clear .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-bench.lock
 	@touch $@
