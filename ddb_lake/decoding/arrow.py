@@ -41,6 +41,17 @@ def decimals(height: int, valid: int, bitmap: Array, values: Array, precision: i
     return _series(pa.decimal128(precision, scale), height, valid, bitmap, values)
 
 
+def lists(height: int, valid: int, bitmap: Array, offsets: Array, members: pl.Series) -> pl.Series:
+    """Return lists: where each row's members begin, at the end their count, and all members."""
+    values = members.to_arrow()
+    dtype = pa.large_list(values.type)
+    validity = None if valid == height else pa.py_buffer(bitmap)
+    array = pa.Array.from_buffers(dtype, height, [validity, pa.py_buffer(offsets)], height - valid, children=[values])
+    series = pl.from_arrow(array)
+    assert isinstance(series, pl.Series)
+    return series
+
+
 def _series(dtype: Any, height: int, valid: int, bitmap: Array, *buffers: Array) -> pl.Series:
     validity = None if valid == height else pa.py_buffer(bitmap)
     array = pa.Array.from_buffers(dtype, height, [validity, *map(pa.py_buffer, buffers)], height - valid)

@@ -1,6 +1,6 @@
 """Shredded lines to typed frames: the metadata's columns, then all columns of the schema."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -87,7 +87,7 @@ def build_frame(shreds: Shreds, mode: Mode, schema: ItemSchema) -> tuple[pl.Data
                     line=_first_row(series),
                 )
             filled[column.name] = series.alias(column.name)
-        placed += _counted(cells, list(typed.arms.values()), shreds.height)
+        placed += _counted(cells, typed.arms, shreds.height)
     prove_conservation(shreds, mode, len(schema.key), placed)
     attributes = [
         filled[column.name] if column.name in filled else nulls(column.name, column.dtype, shreds.height)
@@ -106,13 +106,14 @@ def nulls(name: str, dtype: pl.DataType, height: int) -> pl.Series:
     return pl.Series(name, [None], dtype=dtype).new_from_index(0, height)
 
 
-def _counted(cells: list[Cells], series: list[pl.Series], height: int) -> list[tuple[Cells, int]]:
-    """Split the rows that have a value in any series among the types: only their sum matters, unless it is short."""
-    if len(series) == 1:
-        rows = height - series[0].null_count()
-    else:
-        frame = pl.DataFrame([each.is_not_null().alias(str(place)) for place, each in enumerate(series)])
+def _counted(cells: list[Cells], arms: Mapping[str, pl.Series], height: int) -> list[tuple[Cells, int]]:
+    """Split the rows that have a value among the types: only their sum matters, unless it is short."""
+    if Arm.TIMESTAMP in arms and Arm.STRING in arms:
+        # A text may be kept beside its time.
+        frame = pl.DataFrame([each.is_not_null().alias(arm) for arm, each in arms.items()])
         rows = int(frame.select(pl.any_horizontal(pl.all())).to_series().sum())
+    else:
+        rows = sum(height - each.null_count() for each in arms.values())
     lacking = sum(each.count for each in cells) - rows
     return [(each, each.count - (lacking if place == 0 else 0)) for place, each in enumerate(cells)]
 

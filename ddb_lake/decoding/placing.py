@@ -75,11 +75,8 @@ def place(cells: Cells, home: Arm) -> Mapping[Arm, pl.Series]:
             return {arm: integers(cells).cast(pl.Boolean)}
         case "B":
             return {arm: texts(cells).str.decode("base64")}
-        case "SS" | "NS":
-            return {arm: texts(cells).str.json_decode(pl.List(pl.String))}
-        case "BS":
-            encoded = texts(cells).str.json_decode(pl.List(pl.String))
-            return {arm: encoded.list.eval(pl.element().str.decode("base64"))}
+        case "SS" | "NS" | "BS":
+            return {arm: sets(cells)}
         case _:
             return {arm: texts(cells)}
 
@@ -90,6 +87,28 @@ def texts(cells: Cells, least: int = 0, arm: int = _ANY) -> pl.Series:
     views, bitmap = arrow.new_views(shreds.height), arrow.new_bitmap(shreds.height)
     count = columns.texts(*_part(cells), least, arm, shreds.data, shreds.out, views, bitmap)
     return arrow.strings(shreds.height, count, bitmap, views, shreds.data, shreds.out)
+
+
+def sets(cells: Cells) -> pl.Series:
+    """Return sets as lists of their members: texts, numbers as text, or binary."""
+    shreds = cells.shreds
+    offsets, bitmap = np.zeros(shreds.height + 1, np.int64), arrow.new_bitmap(shreds.height)
+    escapes = columns.set_sizes(*_part(cells), shreds.data, shreds.out, offsets, bitmap)
+    if escapes:
+        return texts(cells).str.json_decode(pl.List(pl.String))
+    np.cumsum(offsets, out=offsets)
+    count = int(offsets[-1])
+    views = arrow.new_views(count)
+    columns.set_members(*_part(cells), shreds.data, shreds.out, offsets, views)
+    members = arrow.strings(count, count, arrow.new_bitmap(count), views, shreds.data, shreds.out)
+    if cells.tag == "BS":
+        members = members.str.decode("base64")
+    return arrow.lists(shreds.height, cells.count, bitmap, offsets, members)
+
+
+def braces(cells: Cells) -> int:
+    """Count the opening braces in what the values are in the export."""
+    return int(columns.braces(*_part(cells), cells.shreds.data, cells.shreds.out))
 
 
 def integers(cells: Cells, least: int = 0, arm: int = _ANY) -> pl.Series:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from ddb_lake.decoding.errors import NotConserved
-from ddb_lake.decoding.placing import Cells, texts
+from ddb_lake.decoding.placing import Cells, braces, texts
 from ddb_lake.decoding.shredder import Mode, Shreds
 
 _TEXT_TAGS = frozenset({"S", "SS"})
@@ -32,13 +32,13 @@ def prove_conservation(shreds: Shreds, mode: Mode, keys: int, placed: Iterable[t
     kept = shreds.height - int(shreds.rows["deleted"].sum())
     around = 4 * shreds.height + (keys + 1) * kept if mode.changes else 2 * shreds.height
     values = sum(count for _, count in placed)
-    inside = sum(_braces(cells) for cells, _ in placed if cells.tag in ("L", "M"))
+    inside = sum(braces(cells) for cells, _ in placed if cells.tag in ("L", "M"))
     found = shreds.braces - shreds.left_out
     if found == around + values + inside:
         return
     # Braces in names and texts are no objects: counted only where there may be some.
     named = sum(count * cells.attribute.count("{") for cells, count in placed)
-    written = sum(_braces(cells) for cells, _ in placed if cells.tag in _TEXT_TAGS)
+    written = sum(braces(cells) for cells, _ in placed if cells.tag in _TEXT_TAGS)
     accounted = (
         around + values + inside + named + written + (_braces_of_keys(shreds, keys, placed) if mode.changes else 0)
     )
@@ -47,10 +47,6 @@ def prove_conservation(shreds: Shreds, mode: Mode, keys: int, placed: Iterable[t
             f"the lines {shreds.first_line} to {shreds.line_of(shreds.height - 1)} hold {found} objects, but "
             f"{accounted} were decoded: a fault of ddb_lake, please report it; nothing of this file was used"
         )
-
-
-def _braces(cells: Cells) -> int:
-    return int(texts(cells).str.count_matches("{", literal=True).sum() or 0)
 
 
 def _braces_of_keys(shreds: Shreds, keys: int, placed: Iterable[tuple[Cells, int]]) -> int:

@@ -37,6 +37,9 @@ def _group(cells: Array, count: Int, order: Array, begins: Array, next_places: A
         next_places[slot] += 1
 
 
+_POWERS = np.array([10**power for power in range(20)], np.uint64)
+
+
 @inlined
 def _set_bit(bitmap: Array, row: Int) -> Any:
     bitmap[row >> 3] |= np.uint8(1 << (row & 7))
@@ -178,6 +181,15 @@ def _decimal(data: Array, start: Int, size: Int, precision: Int, scale: Int) -> 
     total = (whole - at - (1 if leading else 0)) + scale
     if fraction > scale or total > precision:
         return False, np.uint64(0), np.uint64(0)
+    if end - at <= 19 and scale - fraction <= 19:
+        # Most numbers have up to 18 digits, which 64 bits hold.
+        digits = np.uint64(0)
+        for place in range(at, end):
+            if data[place] != 46:
+                digits = digits * np.uint64(10) + np.uint64(data[place] - 48)
+        low, high = _times(digits, _POWERS[scale - fraction])
+        low, high = _signed(low, high, negative)
+        return True, low, high
     length = (whole - at) + scale
     for place in range(length):
         if place < whole - at:
@@ -195,12 +207,20 @@ def _decimal(data: Array, start: Int, size: Int, precision: Int, scale: Int) -> 
     if summed < low:
         high += np.uint64(1)
     low = summed
-    if negative:
-        low = ~low + np.uint64(1)
-        high = ~high
-        if low == np.uint64(0):
-            high += np.uint64(1)
+    low, high = _signed(low, high, negative)
     return True, low, high
+
+
+@inlined
+def _signed(low: Any, high: Any, negative: bool) -> Any:
+    """Return the two's complement of a number of 128 bits where it is negative."""
+    if not negative:
+        return low, high
+    low = ~low + np.uint64(1)
+    high = ~high
+    if low == np.uint64(0):
+        high += np.uint64(1)
+    return low, high
 
 
 @compiled
@@ -242,3 +262,79 @@ def first_of_kind(cells: Array, order: Array, first: Int, last: Int, home: Int, 
         if _belongs(cell["kind"], home, arm):
             return np.int64(cell["row"])
     return np.int64(-1)
+
+
+@compiled
+def braces(cells: Array, order: Array, first: Int, last: Int, data: Array, out: Array) -> Int:
+    """Count the opening braces in what the cells are in the export."""
+    count = np.int64(0)
+    for place in range(first, last):
+        cell: Any = cells[order[place]]
+        start, size = cell["start"], np.int64(cell["size"])
+        if start >= 0:
+            count += _braces_in(data, start, start + size)
+        else:
+            count += _braces_in(out, ~start, ~start + size)
+    return count
+
+
+@inlined
+def _braces_in(data: Array, start: Int, end: Int) -> Int:
+    count = np.int64(0)
+    for place in range(start, end):
+        count += data[place] == 123
+    return count
+
+
+NO_ESCAPES, SOME_ESCAPES = 0, 1
+
+
+@compiled
+def set_sizes(
+    cells: Array, order: Array, first: Int, last: Int, data: Array, out: Array, offsets: Array, bitmap: Array
+) -> Int:
+    """Note how many members the sets have: of row r in `offsets[r + 1]`; return whether a member has escapes."""
+    escapes = NO_ESCAPES
+    for place in range(first, last):
+        cell: Any = cells[order[place]]
+        row, start, size = np.int64(cell["row"]), cell["start"], np.int64(cell["size"])
+        quotes = np.int64(0)
+        for offset in range(size):
+            byte = data[start + offset] if start >= 0 else out[~start + offset]
+            quotes += byte == 34
+            if byte == 92:
+                escapes = SOME_ESCAPES
+        offsets[row + 1] = quotes // 2
+        _set_bit(bitmap, row)
+    return escapes
+
+
+@compiled
+def set_members(
+    cells: Array, order: Array, first: Int, last: Int, data: Array, out: Array, offsets: Array, views: Array
+) -> None:
+    """Point the members of sets without escapes at their bytes; `offsets` tells where each row's members begin."""
+    for place in range(first, last):
+        cell: Any = cells[order[place]]
+        start, size = cell["start"], np.int64(cell["size"])
+        member = offsets[np.int64(cell["row"])]
+        begin = np.int64(-1)
+        for offset in range(size):
+            if start >= 0:
+                at = start + offset
+                if data[at] != 34:
+                    continue
+                if begin < 0:
+                    begin = at + 1
+                    continue
+                _view(views, member, data, begin, at - begin, 0)
+            else:
+                at = ~start + offset
+                if out[at] != 34:
+                    continue
+                if begin < 0:
+                    begin = at + 1
+                    continue
+                _view(views, member, out, begin, at - begin, 1)
+            member += 1
+            begin = np.int64(-1)
