@@ -13,7 +13,6 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from ddb_lake.decoding import OLD_IMAGE
 from ddb_lake.keys import KeyAttribute
 from ddb_lake_tests.decoding.strategies import (
     CASE_PAIRS,
@@ -79,8 +78,7 @@ def shapes(count: int, number: int) -> list[Item]:
     )
     @given(item=ITEMS)
     def draw(item: Item) -> None:
-        # It has a test of its own in test_alike.
-        drawn.append({name: value for name, value in item.items() if name != OLD_IMAGE})
+        drawn.append(item)
 
     draw()
     return drawn
