@@ -7,16 +7,22 @@ from ddb_lake.replica.bootstrap import StagedBootstrap, StagedShard
 from ddb_lake.replica.change_log import ChangeLog, ChangeLogCommit
 from ddb_lake.replica.columns import Column
 from ddb_lake.replica.location import Location
+from ddb_lake.replica.partitioning import DatePart, HashBucket, PartitionColumn
 from ddb_lake.replica.replica import BootstrapCommit, Replica, ReplicaCommit
+from ddb_lake.replica.strategy import Strategy
 
 __all__ = [
     "BootstrapCommit",
     "ChangeLog",
     "ChangeLogCommit",
     "Column",
+    "DatePart",
+    "HashBucket",
     "Location",
+    "PartitionColumn",
     "Replica",
     "ReplicaCommit",
     "StagedBootstrap",
     "StagedShard",
+    "Strategy",
 ]

@@ -4,10 +4,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-import obstore
 import polars as pl
 from deltalake import DeltaTable
-from obstore.store import LocalStore, S3Store
 
 from ddb_lake.replica import table as delta
 from ddb_lake.replica.columns import (
@@ -24,11 +22,12 @@ from ddb_lake.replica.columns import (
     fields,
     metadata_columns,
 )
-from ddb_lake.replica.coverage import Account, commit_properties, require_account
+from ddb_lake.replica.coverage import Account, commit_note, require_account
 from ddb_lake.replica.data_files import FILE_BYTES, FILE_ROWS, DataFile, partition_folder, write_file
 from ddb_lake.replica.errors import InvalidFrame, NotDecoded
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.spans import Spans, encode_spans, export_name, export_window
+from ddb_lake.replica.store import ObjectTableStore, TableStore
 from ddb_lake.windows import (
     KEY_FORMAT,
     QUARTER_HOUR,
@@ -201,14 +200,12 @@ class ChangeLog:
             snapshot = self.snapshot()
             new = added(snapshot.columns, wanted, str(self.location))
             made = fields(new)
-            properties = commit_properties(
-                snapshot.account, {"did": "add columns", "columns": [column.name for column in new]}
-            )
+            note = commit_note(snapshot.account, {"did": "add columns", "columns": [column.name for column in new]})
             if snapshot.table is None:
                 reserved = fields(metadata_columns({**PARTITION_METADATA, **CHANGE_METADATA}))
-                delta.create_table(self.location, [*reserved, *made], list(PARTITION_METADATA), [], properties)
+                delta.create_table(self.location, [*reserved, *made], list(PARTITION_METADATA), [], note)
             elif made:
-                delta.add_columns(self.location, snapshot.table, made, properties)
+                delta.add_columns(self.location, snapshot.table, made, note)
 
         delta.repeat_on_conflict(self.location, attempt)
 
@@ -231,7 +228,7 @@ class ChangeLog:
         """
         self.add_columns(())
         columns = self.columns()
-        store = self.location.store()
+        store = ObjectTableStore(self.location)
         spool = _Spool(store, window, columns, str(self.location))
         try:
             for frame in frames:
@@ -245,13 +242,13 @@ class ChangeLog:
             snapshot = self.snapshot()
             assert snapshot.table is not None
             added(snapshot.columns, columns, str(self.location))
-            properties = commit_properties(
+            note = commit_note(
                 snapshot.account.covering([window]),
                 {"did": "replace", "exports": encode_spans(Spans().adding([window])), "changes": spool.changes},
             )
             files = [each.add_action() for each in spool.files]
             version = delta.replace_partitions(
-                self.location, snapshot.table, (EXPORT, export_name(window)), files, properties
+                self.location, snapshot.table, (EXPORT, export_name(window)), files, note
             )
             return ChangeLogCommit(
                 version=version,
@@ -283,7 +280,7 @@ class ChangeLog:
 class _Spool:
     """Changes of an export on their way into files of quarter-hours."""
 
-    def __init__(self, store: LocalStore | S3Store, window: Window, columns: Sequence[Column], where: str) -> None:
+    def __init__(self, store: TableStore, window: Window, columns: Sequence[Column], where: str) -> None:
         self.files: list[DataFile] = []
         self.changes = 0
         self.deletes = 0
@@ -326,7 +323,7 @@ class _Spool:
     def discard(self) -> None:
         """Delete the files, which no commit names; nothing was lost if that fails too."""
         if self.files:
-            obstore.delete(self._store, [each.path for each in self.files])
+            self._store.delete(each.path for each in self.files)
 
     def _write(self) -> None:
         if not self._waiting:
