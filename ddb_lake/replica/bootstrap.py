@@ -36,6 +36,7 @@ from ddb_lake.replica.data_files import (
     write_indexed_file,
 )
 from ddb_lake.replica.errors import InvalidFrame, StagedBootstrapMissing
+from ddb_lake.replica.key_index import segment_path
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.partitioning import PartitionColumn, partition_fields, partitioning_of, split
 from ddb_lake.replica.store import TableStore
@@ -314,12 +315,21 @@ def read_manifest(store: TableStore, location: Location, export_id: str) -> Stag
     return staged
 
 
-def staged_files(store: TableStore) -> set[str]:
-    """Return the paths of all files that stagings have written, finished or not."""
+def staged_files(store: TableStore, committed: datetime | None) -> set[str]:
+    """Return the paths of all files that stagings have written for a commit that may still come.
+
+    Args:
+        store: The table's folder.
+        committed: The time of the full export that the replica builds upon: no earlier one, nor that one itself,
+            will be committed again.
+    """
     paths = [each.path for each in store.walk("_bootstrap") if each.path.endswith(".json")]
     found: set[str] = set()
     for data in store.get_many(paths):
-        found.update(each["path"] for each in json.loads(data).get("files", ()))
+        told: dict[str, Any] = json.loads(data)
+        if committed is None or parse_time(told["bootstrap_time"]) > committed:
+            names = [each["path"] for each in told["files"]]
+            found.update(names, map(segment_path, names))
     return found
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NoReturn
 
 import polars as pl
 from deltalake import Schema
@@ -20,6 +20,7 @@ from ddb_lake.replica.columns import (
     fields,
     key_names,
 )
+from ddb_lake.replica.conversion import Conversion, Converted
 from ddb_lake.replica.coverage import (
     Account,
     Bootstrap,
@@ -30,7 +31,9 @@ from ddb_lake.replica.coverage import (
 from ddb_lake.replica.decision import decide
 from ddb_lake.replica.delta_log import Note, Snapshot, read_snapshot
 from ddb_lake.replica.errors import NotBootstrapped, NotDecoded, OutdatedBootstrap, WrongSourceTable
+from ddb_lake.replica.folding import FoldPolicy
 from ddb_lake.replica.location import Location
+from ddb_lake.replica.maintenance import MaintenanceReport, maintain
 from ddb_lake.replica.mark import mark_changes
 from ddb_lake.replica.merge import AppliedRows, Effort, check_types, merge_changes
 from ddb_lake.replica.partitioning import (
@@ -197,6 +200,48 @@ class Replica:
         if table is None:
             raise self._not_bootstrapped()
         return pl.scan_delta(table, storage_options=self.location.options or None)
+
+    # Keeping it
+
+    def maintain(self, policy: FoldPolicy | None = None) -> MaintenanceReport:
+        """Fold files, write a checkpoint, clean the log up and vacuum: safe beside windows that run.
+
+        Raises:
+            NotBootstrapped: If there is no table yet.
+            DamagedDataFile: If a data file that is to be folded is damaged.
+            TooManyConflicts: If others win every try at a fold's commit.
+        """
+        keys = key_names(self.columns() or self._raise_not_bootstrapped(), str(self.location))
+        return maintain(
+            self.store,
+            self.location,
+            self._read,
+            lambda: self._read(with_tombstones=True),
+            keys,
+            policy or FoldPolicy(),
+        )
+
+    def convert(self, strategy: Strategy) -> Converted:
+        """Move the table to a strategy, in one commit.
+
+        Raises:
+            NotBootstrapped: If there is no table yet.
+            UnsupportedTable: If the table has a change data feed, and is to have deletion vectors.
+            TooManyConflicts: If others win every try; the table is as it was.
+        """
+        keys = key_names(self.columns() or self._raise_not_bootstrapped(), str(self.location))
+        conversion = Conversion(self.store, strategy, keys)
+        return delta.repeat_on_conflict(self.location, lambda: conversion.attempt(*self._read()))
+
+    def _read(self, *, with_tombstones: bool = False) -> tuple[Snapshot, Account]:
+        """Return the table as it is now, and what it holds."""
+        snapshot = read_snapshot(self.store, self.location, with_tombstones=with_tombstones)
+        if snapshot is None:
+            raise self._not_bootstrapped()
+        return snapshot, self._account(snapshot)
+
+    def _raise_not_bootstrapped(self) -> NoReturn:
+        raise self._not_bootstrapped()
 
     # The bootstrap
 
