@@ -167,8 +167,11 @@ class Segment:
         within = left < count
         hit = np.zeros(len(hashes), dtype=bool)
         hit[within] = self._hashes[left[within]] == hashes[within]
-        right = left.copy()
-        right[hit] = np.searchsorted(self._hashes, hashes[hit], "right")
+        right = left + hit
+        # Hardly ever do keys share a hash, and only then must the end of their run be searched for.
+        run = hit & (right < count)
+        run[run] = self._hashes[right[run]] == hashes[run]
+        right[run] = np.searchsorted(self._hashes, hashes[run], "right")
         self._verify_neighbours(hashes, left, right)
         lengths = right - left
         probes = np.repeat(np.arange(len(hashes), dtype=np.int64), lengths)
@@ -210,11 +213,13 @@ class Segment:
         return rows
 
     def _verify_neighbours(self, hashes: I64, left: I64, right: I64) -> None:
-        before, after = np.unique(left[left > 0] - 1), np.unique(right[right < len(self)])
-        for positions in (before, after):
-            self.take(positions)
-        if np.any(self._hashes[left[left > 0] - 1] >= hashes[left > 0]) or np.any(
-            self._hashes[right[right < len(self)]] <= hashes[right < len(self)]
+        """Check that the rows before and after each place are what was written, and of other hashes."""
+        before, after = left - 1, right
+        has_before, has_after = before >= 0, after < len(self)
+        beside = np.concatenate([before[has_before], after[has_after]])
+        self.take(beside if len(beside) < len(self) else np.arange(len(self), dtype=np.int64))
+        if np.any(self._hashes[before[has_before]] >= hashes[has_before]) or np.any(
+            self._hashes[after[has_after]] <= hashes[has_after]
         ):
             raise DamagedSegment("the hashes are not in order")
 
