@@ -5,7 +5,7 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/complete
 AUTHOR_ENVIRONMENT := .venv-author/complete
 
-.PHONY: dev demo test test-aws-conformance test-ui test-author-client bench-embedded-aws lint format lock clean
+.PHONY: dev demo test test-aws-conformance test-ui test-author-client bench-embedded-aws bench-replica bench-replica-cycles test-replica-1000 lint format lock clean
 .DELETE_ON_ERROR:
 
 dev: $(ENVIRONMENT) ## the embedded AWS, a demo table and the Dagster UI
@@ -28,6 +28,17 @@ test-author-client: $(ENVIRONMENT) $(AUTHOR_ENVIRONMENT) ## another client of ex
 
 bench-embedded-aws: $(ENVIRONMENT) ## the embedded AWS beside a plain moto server; JSON=FILE also writes the rows
 	@$(BIN)/python benchmarks/embedded_aws.py $(if $(JSON),--json $(JSON))
+
+test-replica-1000: $(ENVIRONMENT) ## a thousand histories of a replica, against a dictionary
+	@DDB_LAKE_HISTORIES=$(or $(HISTORIES),1000) $(BIN)/python -m pytest ddb_lake_tests/replica/test_state_machine.py
+
+bench-replica: $(ENVIRONMENT) ## one window by each strategy beside MERGE; ROWS=… CHANGES=…, JSON=FILE also writes the rows
+	@$(BIN)/python benchmarks/replica.py --rows $(or $(ROWS),1000000) --changes $(or $(CHANGES),10000) \
+		$(if $(JSON),--json $(JSON)) $(OPTIONS)
+
+bench-replica-cycles: $(ENVIRONMENT) ## thousands of windows with folds; ROWS=… CHANGES=… WINDOWS=… JSON=FILE
+	@$(BIN)/python benchmarks/replica_cycles.py --rows $(or $(ROWS),1000000) --changes $(or $(CHANGES),10000) \
+		--windows $(or $(WINDOWS),150) $(if $(JSON),--json $(JSON)) $(OPTIONS)
 
 lint: $(ENVIRONMENT) ## ruff and pyright
 	@$(BIN)/ruff check .

@@ -164,6 +164,7 @@ def test_the_assets_are_as_the_ui_shows_them(lake):
         "raw_export": ("measurement/incremental", None),
         "decoded_items": ("measurement/incremental", TABLE),
         "delta_table": ("measurement/incremental", TABLE),
+        "maintenance": ("measurement/maintenance", None),
     }
     for key, asset in assets.items():
         assert asset.specs_by_key[key].kinds

@@ -7,6 +7,7 @@ from ddb_lake.replica.bootstrap import StagedBootstrap, StagedShard
 from ddb_lake.replica.change_log import ChangeLog, ChangeLogCommit
 from ddb_lake.replica.columns import Column
 from ddb_lake.replica.location import Location
+from ddb_lake.replica.maintenance import MaintenanceReport
 from ddb_lake.replica.partitioning import DatePart, HashBucket, PartitionColumn
 from ddb_lake.replica.replica import BootstrapCommit, Replica, ReplicaCommit
 from ddb_lake.replica.strategy import Strategy
@@ -19,6 +20,7 @@ __all__ = [
     "DatePart",
     "HashBucket",
     "Location",
+    "MaintenanceReport",
     "PartitionColumn",
     "Replica",
     "ReplicaCommit",
