@@ -2,9 +2,9 @@
 
 One table with deletion vectors gets window after window of random keys (see `replica.py`), with a maintenance every
 few windows. A full fold cycle is over when so many rows have died that every file has been rewritten once.
-`bytes_written` counts every object that was put, the index, the log and the checkpoints included. The time of a window
-is that of its application, opening included, plus its part of the maintenances'. At the end the table is scanned
-beside a freshly compacted copy, and opened.
+`bytes_written` counts every object that was put: the index, the log and the checkpoints included. A window's time is
+that of its application, opening included, and its part of the maintenances'. At the end the table is scanned beside
+a freshly compacted copy, and opened.
 """
 
 import argparse
