@@ -53,7 +53,7 @@ def test_all_readers_agree_after_every_kind_of_commit(tmp_path: Path):
     assert held() == ["a=0", "b=0", "c=0", "d=0"]
     tables.decode(window(0, 15), [put("a", 1, "1"), put("e", 2, "1"), delete("b", 3)])
     tables.replica.apply(window(0, 15))
-    assert held() == ["a=1", "c=0", "d=0", "e=1"], "rows are marked in vectors that stand in the log"
+    assert held() == ["a=1", "c=0", "d=0", "e=1"], "rows are marked in vectors"
     tables.decode(window(15, 30), [put("e", 16, "2"), delete("a", 17)])
     tables.replica.apply(window(15, 30))
     assert held() == ["c=0", "d=0", "e=2"], "a file's last row goes"
@@ -74,8 +74,8 @@ def test_all_readers_agree_after_every_kind_of_commit(tmp_path: Path):
     assert held() == ["c=9"]
 
 
-def test_all_readers_agree_where_the_vectors_are_in_files_of_their_own(tmp_path: Path):
-    """Thousands of rows marked: containers of Roaring's of both kinds, over several windows and files."""
+def test_all_readers_agree_where_thousands_of_rows_are_marked(tmp_path: Path):
+    """Containers of Roaring's of both kinds, over several windows and files."""
     tables = lake(tmp_path)
     count = 9000
     tables.log.add_columns(COLUMNS)

@@ -22,9 +22,6 @@ FOLDER = "_dv"
 MAGIC = 1681511377
 FILE_FORMAT = 1
 
-INLINE_BYTES = 48
-"""Vectors up to this size stand in the log itself: a file for some bytes costs more than it saves."""
-
 _RFC_1924 = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
 _Z85 = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _TO_Z85 = bytes.maketrans(_RFC_1924, _Z85)
@@ -69,7 +66,9 @@ REMEDY = (
 
 
 def write_vectors(store: TableStore, vectors: Mapping[str, BitMap64]) -> tuple[dict[str, DeletionVector], int]:
-    """Write the vectors of a commit into one new file; small ones become part of the log instead.
+    """Write the vectors of a commit into one new file.
+
+    None is written inline, however small: Trino refuses those. They are read all the same.
 
     Args:
         store: The table's folder.
@@ -83,9 +82,6 @@ def write_vectors(store: TableStore, vectors: Mapping[str, BitMap64]) -> tuple[d
     file = bytearray([FILE_FORMAT])
     for name, positions in vectors.items():
         data = serialize(positions)
-        if len(data) <= INLINE_BYTES:
-            told[name] = DeletionVector("i", encode_base85(data), len(data), len(positions))
-            continue
         encoded = FOLDER + encode_base85(identity.bytes)
         told[name] = DeletionVector("u", encoded, len(data), len(positions), len(file))
         file += struct.pack(">I", len(data)) + data + struct.pack(">I", zlib.crc32(data))
