@@ -22,11 +22,13 @@ class FoldPolicy:
         target_rows: Rows of a file of full size.
         fan: How many small files of one size class are folded at once.
         dead_share: From which share of dead rows on a file is rewritten.
+        class_ratio: How many times as large as the smallest the largest file of a size class may be.
     """
 
     target_rows: int = 1_000_000
     fan: int = 48
     dead_share: float = 0.4
+    class_ratio: int = 48
 
     @property
     def full_rows(self) -> int:
@@ -34,8 +36,8 @@ class FoldPolicy:
         return max(1, self.target_rows // 4)
 
     def size_class(self, live_rows: int) -> int:
-        """Return the class of a small file: each holds files up to `fan` times as large as the one before."""
-        return int(math.log(max(1, live_rows), self.fan))
+        """Return the class of a small file: each begins `class_ratio` times as large as the one before."""
+        return int(math.log(max(1, live_rows), self.class_ratio))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ddb_lake_tests.replica.readers import read_by_all
 
 NAMES = ["_key_hash", "_write_time_us", "_tie_break", "id", "seq", "seq__decimal", "value"]
 
-EAGER = FoldPolicy(target_rows=1000, fan=2, dead_share=0.3)
+EAGER = FoldPolicy(target_rows=1000, fan=2, dead_share=0.3, class_ratio=2)
 """Folds whatever it may."""
 
 
@@ -43,7 +43,7 @@ class Case:
     folds: list[set[str]]
 
 
-POLICY = FoldPolicy(target_rows=1000, fan=3, dead_share=0.4)
+POLICY = FoldPolicy(target_rows=1000, fan=3, dead_share=0.4, class_ratio=3)
 
 CASES = [
     Case("a full file without dead rows is left alone", [file("a", 1000), file("b", 250)], []),

@@ -10,7 +10,9 @@ import shutil
 import tempfile
 import time
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -29,9 +31,10 @@ from ddb_lake.replica.folding import FoldPolicy
 from ddb_lake.replica.strategy import Strategy
 from ddb_lake.windows import Window, missing
 from ddb_lake_tests.replica.faulty import Crash, Fault, faulty
-from ddb_lake_tests.replica.histories import Change, T, exported, minute, state, window
+from ddb_lake_tests.replica.histories import Change, Key, T, exported, minute, state, us, window
 from ddb_lake_tests.replica.readers import by_delta_rs, by_polars, by_the_protocol, ordered
 from ddb_lake_tests.replica.test_convergence import (
+    FIRST,
     LAST,
     applicable,
     bootstrapped,
@@ -45,7 +48,8 @@ HISTORIES = int(os.environ.get("DDB_LAKE_HISTORIES", "0"))
 
 NAMES = ["_key_hash", "_write_time_us", "_tie_break", "id", "seq", "seq__decimal", "value"]
 
-POLICIES = st.sampled_from([FoldPolicy(target_rows=40, fan=2, dead_share=0.3), FoldPolicy(1000, 2, 0.1)])
+POLICIES = st.sampled_from([FoldPolicy(8, 2, 0.3, 2), FoldPolicy(1000, 2, 0.1, 1000)])
+"""Two that fold whatever they may: into files of full size soon, and into one."""
 
 faults = st.builds(
     Fault,
@@ -55,16 +59,39 @@ faults = st.builds(
 )
 
 
+MANY_KEYS = [Key(name, seq) for name in ("a", "b", "cc", "dd") for seq in (1, 2, Decimal("1.5"))]
+"""Of few hashes, so that keys collide."""
+
+
+def dense_history(seed: int) -> list[Change]:
+    """A history in which most keys are alive most of the time, and writes meet at the same microsecond."""
+    random = Random(seed)
+    changes: list[Change] = []
+    for number in range(90):
+        deleted = random.random() < 0.2
+        at = us(random.randrange(FIRST, LAST))
+        value, tie = (None, 0) if deleted else (f"{number}", random.randrange(99))
+        changes.append(Change(random.choice(MANY_KEYS), at, value, tie))
+    return changes
+
+
+@st.composite
+def narrow_windows(draw: st.DrawFn) -> Window:
+    """Short ones, so that there is something left to apply."""
+    start = draw(st.integers(0, LAST - 1))
+    return window(start, min(LAST, start + draw(st.integers(1, 8))))
+
+
 class ReplicaMachine(RuleBasedStateMachine):
     """One replica's life."""
 
     folder: str
 
-    @initialize(history=histories(), first=st.sampled_from(list(Strategy)))
-    def bootstrap(self, history: list[Change], first: Strategy) -> None:
+    @initialize(seed=st.integers(0, 2**32), first=st.sampled_from([Strategy.DELETION_VECTORS, *Strategy]))
+    def bootstrap(self, seed: int, first: Strategy) -> None:
         self.folder = tempfile.mkdtemp()
-        self.history = history
-        self.tables, self.items = bootstrapped(self.folder, history)
+        self.history = dense_history(seed)
+        self.tables, self.items = bootstrapped(self.folder, self.history)
         self.tables.replica.convert(first)
 
     def decode(self, span: Window) -> None:
@@ -84,21 +111,27 @@ class ReplicaMachine(RuleBasedStateMachine):
     def decode_a_window(self, span: Window) -> None:
         self.decode(span)
 
-    @rule(span=windows())
+    @rule(span=narrow_windows())
     def apply_a_window(self, span: Window) -> None:
         self.decode_holes(span)
         self.tables.replica.apply(span)
         self.check()
 
-    @rule(minutes=st.integers(1, 20))
+    @rule(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4), policy=st.none() | POLICIES)
+    def apply_the_next_windows(self, sizes: list[int], policy: FoldPolicy | None) -> None:
+        """Go on from what is covered, so that the state is known; perhaps with a fold after each window."""
+        for minutes in sizes:
+            self.apply_the_next_window(minutes)
+            if policy is not None:
+                self.unchanged(lambda: self.tables.replica.maintain(policy))
+
     def apply_the_next_window(self, minutes: int) -> None:
-        """Go on from what is covered, so that the state is known."""
         covered = self.tables.replica.coverage()
         start = covered[0].end if covered and covered[0].start == T else T
         if start < minute(LAST):
             self.apply_a_window(Window(start, min(start + timedelta(minutes=minutes), minute(LAST))))
 
-    @rule(span=windows(), fault=faults)
+    @rule(span=narrow_windows(), fault=faults)
     def apply_a_window_with_a_fault(self, span: Window, fault: Fault) -> None:
         self.decode_holes(span)
         with contextlib.suppress(Crash, OSError):
@@ -117,16 +150,16 @@ class ReplicaMachine(RuleBasedStateMachine):
 
         self.unchanged(broken)
 
-    @rule(policy=POLICIES, span=windows())
-    def apply_a_window_during_a_fold(self, policy: FoldPolicy, span: Window) -> None:
+    @rule(policy=POLICIES, minutes=st.integers(1, 9))
+    def apply_a_window_during_a_fold(self, policy: FoldPolicy, minutes: int) -> None:
         """The fold is written, the window is committed, the fold is committed."""
-        self.decode_holes(span)
+        self.apply_the_next_window(3)
         replica, store = faulty(self.tables, None)
-        commit, rival = store.put_if_absent, [span]
+        commit, rivals = store.put_if_absent, [minutes]
 
         def late(path: str, data: bytes) -> bool:
-            if rival:
-                self.tables.replica.apply(rival.pop())
+            if rivals:
+                self.apply_the_next_window(rivals.pop())
             return commit(path, data)
 
         store.put_if_absent = late  # type: ignore[method-assign]
@@ -221,8 +254,8 @@ def test_no_history_makes_a_difference():
     run_state_machine_as_test(
         ReplicaMachine,
         settings=settings(
-            max_examples=HISTORIES or 15,
-            stateful_step_count=20,
+            max_examples=HISTORIES or 6,
+            stateful_step_count=14,
             deadline=None,
             derandomize=not HISTORIES,
             suppress_health_check=CALM,
