@@ -6,8 +6,8 @@ ENVIRONMENT := .venv/complete
 AUTHOR_ENVIRONMENT := .venv-author/complete
 BENCH_ENVIRONMENT := .venv-bench/complete
 
-.PHONY: dev demo test test-aws-conformance test-ui test-author-client test-decode-million \
-	bench-embedded-aws bench-decode lint format lock clean
+.PHONY: dev demo test test-aws-conformance test-ui test-author-client test-decode-million test-replica-1000 \
+	bench-embedded-aws bench-decode bench-replica bench-replica-cycles lint format lock clean
 .DELETE_ON_ERROR:
 
 dev: $(ENVIRONMENT) ## the embedded AWS, a demo table and the Dagster UI
@@ -36,6 +36,17 @@ bench-embedded-aws: $(ENVIRONMENT) ## the embedded AWS beside a plain moto serve
 
 bench-decode: $(ENVIRONMENT) $(BENCH_ENVIRONMENT) ## the decoder beside others; JSON=FILE also writes the rows, SCALE=0.1 is quick
 	@$(BIN)/python benchmarks/decoding.py $(if $(JSON),--json $(JSON)) $(if $(SCALE),--scale $(SCALE)) $(OPTIONS)
+
+test-replica-1000: $(ENVIRONMENT) ## a thousand histories of a replica, against a dictionary
+	@DDB_LAKE_HISTORIES=$(or $(HISTORIES),1000) $(BIN)/python -m pytest ddb_lake_tests/replica/test_state_machine.py
+
+bench-replica: $(ENVIRONMENT) ## one window by each strategy beside MERGE; ROWS=… CHANGES=…, JSON=FILE also writes the rows
+	@$(BIN)/python benchmarks/replica.py --rows $(or $(ROWS),1000000) --changes $(or $(CHANGES),10000) \
+		$(if $(JSON),--json $(JSON)) $(OPTIONS)
+
+bench-replica-cycles: $(ENVIRONMENT) ## thousands of windows with folds; ROWS=… CHANGES=… WINDOWS=… JSON=FILE
+	@$(BIN)/python benchmarks/replica_cycles.py --rows $(or $(ROWS),1000000) --changes $(or $(CHANGES),10000) \
+		--windows $(or $(WINDOWS),150) $(if $(JSON),--json $(JSON)) $(OPTIONS)
 
 lint: $(ENVIRONMENT) ## ruff and pyright
 	@$(BIN)/ruff check .

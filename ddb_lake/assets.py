@@ -1,4 +1,4 @@
-"""The six assets of one source table: the bootstrap's chain of three, and the windows' chain of three.
+"""The seven assets of one source table: the bootstrap's chain of three, the windows' chain of three, maintenance.
 
 Thin: they translate partitions to windows, let the pipeline work, and say in metadata what happened.
 """
@@ -26,9 +26,10 @@ warnings.filterwarnings("ignore", r"Parameter `backfill_policy`", dg.BetaWarning
 
 
 def build_assets(table: TableSettings) -> list[dg.AssetsDefinition]:
-    """Return the six assets of a source table, in the order of the data's flow."""
+    """Return the seven assets of a source table, in the order of the data's flow; the last is its maintenance."""
     initial_export, initial_items, initial_table = _build_initial_load(table)
-    return [initial_export, initial_items, initial_table, *_build_incremental(table, initial_table)]
+    incremental = _build_incremental(table, initial_table)
+    return [initial_export, initial_items, initial_table, *incremental, _build_maintenance(table, incremental[-1])]
 
 
 def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]:
@@ -167,6 +168,36 @@ def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition)
             )
 
     return raw_export, decoded_items, delta_table
+
+
+def _build_maintenance(table: TableSettings, delta_table: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    name = table.name
+
+    # Without the table's pool: it is safe beside windows, and they need not wait for it.
+    @dg.asset(
+        key_prefix=[name],
+        group_name=f"{table.identifier}/maintenance",
+        deps=[delta_table],
+        kinds={"deltalake"},
+        description=f"Keeps the replica of {name} quick: folds small files and files with many dead rows, writes a "
+        "checkpoint, cleans the log up, and removes files that no version needs any more. Changes no row.",
+    )
+    def maintenance(context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake) -> dg.MaterializeResult:
+        with _failures_explained():
+            pipeline = open_pipeline(table, exports, lake)
+            if not pipeline.is_bootstrapped():
+                context.log.info(f"{name} has no replica to maintain yet")
+                return dg.MaterializeResult(metadata={"maintained": False})
+            report = pipeline.replica.maintain()
+            strategy = pipeline.replica.strategy()
+            if strategy is not table.strategy:
+                context.log.warning(
+                    f"{name} has the strategy {strategy}, lake.yaml says {table.strategy}; "
+                    f"`python -m ddb_lake.convert {name}` moves it"
+                )
+            return dg.MaterializeResult(metadata=metadata.of_maintenance(report, strategy))
+
+    return maintenance
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import yaml
 from botocore.session import Session
@@ -17,6 +17,8 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from ddb_lake.attribute_settings import AttributesSettings, StrictModel
 from ddb_lake.errors import ConfigError
 from ddb_lake.exports import Destination, ImageView
+from ddb_lake.replica import DatePart, HashBucket, PartitionColumn, Strategy
+from ddb_lake.replica.partitioning import MOST_BUCKETS, Unit
 from ddb_lake.windows import QUARTER_HOUR, floor_quarter_hour, format_time, is_quarter_hour, parse_time
 
 DEFAULT_PATH = Path("lake.yaml")
@@ -142,11 +144,36 @@ class SensorSettings(StrictModel):
     interval_seconds: Annotated[int, Field(ge=5, le=3600)] = 30
 
 
+class PartitionRule(StrictModel):
+    """One partition column: either a number of `buckets`, or a `unit` (year, month, day) of an attribute's time."""
+
+    buckets: Annotated[int, Field(ge=2, le=MOST_BUCKETS)] | None = None
+    attribute: str | None = None
+    unit: Unit | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "PartitionRule":
+        by_time = self.attribute is not None and self.unit is not None
+        if (self.buckets is not None) == by_time or (self.attribute is None) != (self.unit is None):
+            raise ValueError("write either buckets: 16, or attribute: created_at and unit: day")
+        return self
+
+    @property
+    def column(self) -> PartitionColumn:
+        """The partition column that the rule makes."""
+        if self.buckets is not None:
+            return HashBucket(self.buckets)
+        assert self.attribute is not None
+        assert self.unit is not None
+        return DatePart(self.attribute, self.unit)
+
+
 class TableSettings(AttributesSettings):
     """One source table.
 
     `start` is the quarter-hour (UTC) at which the bootstrap is taken and the first window begins. `alias` names
-    the table in the lake and in Dagster where its own name would meet another's.
+    the table in the lake and in Dagster where its own name would meet another's. `strategy` and `partition_by` are
+    for a replica that a bootstrap makes; one that exists keeps its own.
     """
 
     table: Annotated[str, BeforeValidator(_table)]
@@ -157,7 +184,8 @@ class TableSettings(AttributesSettings):
     bucket_owner: Annotated[str, BeforeValidator(_owner)] | None = None
     alias: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9_.-]{0,254}$")] | None = None
     view: ImageView = ImageView.NEW_IMAGE
-    strategy: Literal["copy_on_write"] = "copy_on_write"
+    strategy: Strategy = Strategy.DELETION_VECTORS
+    partition_by: tuple[PartitionRule, ...] = ()
     recovery: RecoveryPolicy = RecoveryPolicy.CHECK
 
     @model_validator(mode="after")

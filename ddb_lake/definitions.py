@@ -9,7 +9,7 @@ import dagster as dg
 
 from ddb_lake.assets import build_assets
 from ddb_lake.config import DEFAULT_PATH, PATH_VARIABLE, Settings, load_settings
-from ddb_lake.jobs import build_jobs
+from ddb_lake.jobs import build_jobs, build_maintenance_schedule
 from ddb_lake.resources import DynamoDBExports, Lake
 from ddb_lake.sensors import build_export_sensor, utc_now
 
@@ -26,6 +26,7 @@ def build_definitions(settings: Settings, clock: Callable[[], datetime] = utc_no
     return dg.Definitions(
         assets=[asset for of_table in assets.values() for asset in of_table],
         jobs=jobs,
+        schedules=[build_maintenance_schedule(table, settings.sensor) for table in settings.tables],
         sensors=[build_export_sensor(settings.tables, jobs, settings.sensor, clock)],
         resources={
             "exports": DynamoDBExports.of(settings.aws),

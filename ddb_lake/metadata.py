@@ -9,7 +9,7 @@ import dagster as dg
 from ddb_lake.decoding import Tally
 from ddb_lake.exports import Export
 from ddb_lake.pipeline import DecodedWindow, StagedItems, VerifiedExport
-from ddb_lake.replica import BootstrapCommit, Column, ReplicaCommit
+from ddb_lake.replica import BootstrapCommit, Column, MaintenanceReport, ReplicaCommit, Strategy
 from ddb_lake.table_decoder import ATTRIBUTE, SINCE, Decoding
 from ddb_lake.windows import format_time
 
@@ -117,12 +117,40 @@ def of_commit(commit: ReplicaCommit, columns: Iterable[Column], path: str) -> Me
         "updated": commit.updated,
         "deleted": commit.deleted,
         "ignored": commit.ignored,
+        "strategy": commit.strategy.value,
+        "bytes_written": commit.effort.size,
+        "files_marked": commit.effort.files_marked,
         "rows_before": commit.rows_before,
         "rows_after": commit.rows_after,
         "dagster/row_count": commit.rows_after,
         "table_version": commit.version,
         "dagster/uri": path,
         "dagster/column_schema": column_schema(columns),
+    }
+
+
+def of_maintenance(report: MaintenanceReport, strategy: Strategy) -> Metadata:
+    """Describe a maintenance: what it did, what it cost, and how the table is after it."""
+    folded = report.folded
+    return {
+        "maintained": True,
+        "strategy": strategy.value,
+        "folds": folded.folds,
+        "folds_overtaken": folded.overtaken,
+        "fold_reasons": list(folded.reasons),
+        "files_removed": folded.files_removed,
+        "files_added": folded.files_added,
+        "bytes_read": folded.bytes_read,
+        "bytes_written": folded.bytes_written,
+        "vacuumed_files": report.vacuumed.files,
+        "vacuumed_bytes": report.vacuumed.size,
+        "checkpoint": report.checkpoint,
+        "log_files_removed": report.log_files_removed,
+        "seconds": dict(report.seconds),
+        "data_files": report.files,
+        "dead_rows": report.dead_rows,
+        "dagster/row_count": report.live_rows,
+        "table_version": report.version,
     }
 
 

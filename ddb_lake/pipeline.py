@@ -118,7 +118,13 @@ class Pipeline:
         self.rules = rules_of(settings.name, settings, self.table.key, os.environ)
         # By its id, so that a table that was re-created under the same name begins a change log of its own.
         self.change_log = ChangeLog(locate(f"change_log/{self.table.table_id}"), self.table.table_id)
-        self.replica = Replica(locate("replica"), self.table.table_id, self.change_log)
+        self.replica = Replica(
+            locate("replica"),
+            self.table.table_id,
+            self.change_log,
+            settings.strategy,
+            (rule.column for rule in settings.partition_by),
+        )
         self._decoder = TableDecoder(settings.name, self.table.key, self.rules, self.change_log)
 
     @property

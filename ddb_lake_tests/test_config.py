@@ -111,7 +111,9 @@ def test_names_are_made_fit_for_dagster(write):
         # choices
         ("aws: real", "aws: localstack", "aws.mode: 'localstack': write 'embedded' or 'real'"),
         ("bucket: export-bucket", "bucket: export-bucket\n    view: NEW_IMAGES", "tables.0.view: 'NEW_IMAGES': write 'NEW_IMAGE' or 'NEW_AND_OLD_IMAGES'"),
-        ("bucket: export-bucket", "bucket: export-bucket\n    strategy: magic", "tables.0.strategy: 'magic': write 'copy_on_write'"),
+        ("bucket: export-bucket", "bucket: export-bucket\n    partition_by: [{unit: day}]", "tables.0.partition_by.0: a mapping: write either buckets: 16, or attribute: created_at and unit: day"),
+        ("bucket: export-bucket", "bucket: export-bucket\n    partition_by: [{buckets: 1}]", "tables.0.partition_by.0.buckets: 1: write 2 or more"),
+        ("bucket: export-bucket", "bucket: export-bucket\n    strategy: magic", "tables.0.strategy: 'magic': write 'deletion_vectors' or 'copy_on_write'"),
         ("aws: real", "aws: {mode: real, endpoint: 'http://127.0.0.1:1'}", "endpoint belongs to mode: embedded"),
         ("aws: real", "aws: {mode: real, profile: nobody-has-this}", "the AWS configuration has no profile 'nobody-has-this'"),
         ("aws: real", "aws: {mode: embedded, profile: x}", "profile belongs to mode: real"),

@@ -228,7 +228,7 @@ def test_a_damaged_replica_does_not_stop_the_others(two_tables, tmp_path):
     two_tables.cloud.create_table("nowhere")
     two_tables.cloud.control.backdate_table("us-east-1", "nowhere", created_at=NOON, pitr_enabled_at=NOON)
     tick = two_tables.tick()
-    assert "nowhere: unexpected: " in tick.skip_message
+    assert "00000000000000000000.json holds a line that is not JSON" in tick.skip_message
     assert two_tables.started() == 2
 
 

@@ -7,17 +7,25 @@ from ddb_lake.replica.bootstrap import StagedBootstrap, StagedShard
 from ddb_lake.replica.change_log import ChangeLog, ChangeLogCommit, StagedChanges
 from ddb_lake.replica.columns import Column
 from ddb_lake.replica.location import Location
+from ddb_lake.replica.maintenance import MaintenanceReport
+from ddb_lake.replica.partitioning import DatePart, HashBucket, PartitionColumn
 from ddb_lake.replica.replica import BootstrapCommit, Replica, ReplicaCommit
+from ddb_lake.replica.strategy import Strategy
 
 __all__ = [
     "BootstrapCommit",
     "ChangeLog",
     "ChangeLogCommit",
     "Column",
+    "DatePart",
+    "HashBucket",
     "Location",
+    "MaintenanceReport",
+    "PartitionColumn",
     "Replica",
     "ReplicaCommit",
     "StagedBootstrap",
     "StagedChanges",
     "StagedShard",
+    "Strategy",
 ]

@@ -6,16 +6,15 @@ and the commit are central.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 from pathlib import PurePosixPath
 from typing import Any, cast
 
-import obstore
 import polars as pl
 from deltalake import Schema
-from obstore.store import LocalStore, S3Store
 
 from ddb_lake.replica.columns import (
     ROW_METADATA,
@@ -28,9 +27,20 @@ from ddb_lake.replica.columns import (
     key_names,
     metadata_columns,
 )
-from ddb_lake.replica.data_files import FILE_BYTES, FILE_ROWS, DataFile, write_file
+from ddb_lake.replica.data_files import (
+    FILE_BYTES,
+    FILE_ROWS,
+    DataFile,
+    partition_folder,
+    write_file,
+    write_indexed_file,
+)
 from ddb_lake.replica.errors import InvalidFrame, StagedBootstrapMissing
+from ddb_lake.replica.key_index import segment_path
 from ddb_lake.replica.location import Location
+from ddb_lake.replica.partitioning import PartitionColumn, partition_fields, partitioning_of, split
+from ddb_lake.replica.store import TableStore
+from ddb_lake.replica.strategy import Strategy
 from ddb_lake.windows import format_time, parse_time, to_us
 
 FORMAT = 1
@@ -53,6 +63,35 @@ class StagedShard:
 
 
 @dataclass(frozen=True)
+class Staging:
+    """What all shards of a full export have in common while they are staged.
+
+    Args:
+        table_id: The source table's TableId.
+        export_id: The export's identity.
+        bootstrap_time: Everything written before this time is in the export.
+        columns: The attribute columns.
+        strategy: What the files are for: deletion vectors need them sorted and indexed.
+        partitioning: The partition columns.
+        where: The table, for messages.
+
+    Raises:
+        ValueError: If the export's identity can't be a folder's name.
+    """
+
+    table_id: str
+    export_id: str
+    bootstrap_time: datetime
+    columns: tuple[Column, ...]
+    strategy: Strategy
+    partitioning: tuple[PartitionColumn, ...]
+    where: str
+
+    def __post_init__(self) -> None:
+        check_export_id(self.export_id)
+
+
+@dataclass(frozen=True)
 class StagedBootstrap:
     """A full export that waits to be committed.
 
@@ -62,6 +101,7 @@ class StagedBootstrap:
         bootstrap_time: Everything written before this time is in the export.
         columns: The attribute columns.
         files: The Parquet files.
+        partitioning: The partition columns.
     """
 
     table_id: str
@@ -69,6 +109,7 @@ class StagedBootstrap:
     bootstrap_time: datetime
     columns: tuple[Column, ...]
     files: tuple[DataFile, ...]
+    partitioning: tuple[PartitionColumn, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -89,7 +130,8 @@ class StagedBootstrap:
                 "export_id": self.export_id,
                 "bootstrap_time": format_time(self.bootstrap_time),
                 "rows": self.rows,
-                "schema": json.loads(Schema(fields(self.columns)).to_json()),
+                "schema": json.loads(Schema([*fields(self.columns), *partition_fields(self.partitioning)]).to_json()),
+                "partition_columns": [each.name for each in self.partitioning],
                 "files": [each.to_json() for each in self.files],
             },
             ensure_ascii=False,
@@ -108,12 +150,14 @@ class StagedBootstrap:
             raise StagedBootstrapMissing(
                 f"{where} has the format {told.get('format')!r}, this program reads {FORMAT}: stage it again"
             )
+        schema = Schema.from_json(json.dumps(told["schema"]))
         return StagedBootstrap(
             table_id=told["table_id"],
             export_id=told["export_id"],
             bootstrap_time=parse_time(told["bootstrap_time"]),
-            columns=attribute_columns(Schema.from_json(json.dumps(told["schema"]))),
+            columns=attribute_columns(schema),
             files=tuple(DataFile(**each) for each in told["files"]),
+            partitioning=partitioning_of(schema, told.get("partition_columns", ())),
         )
 
 
@@ -131,23 +175,30 @@ def check_columns(columns: Iterable[Column], where: str) -> tuple[Column, ...]:
 
 
 def write_shard(
-    location: Location,
-    export_id: str,
-    bootstrap_time: datetime,
-    columns: Sequence[Column],
+    store: TableStore,
+    staging: Staging,
     name: str,
     frames: Iterator[pl.DataFrame],
 ) -> StagedShard:
-    """Write one shard's rows to files of bounded size under the table's folder.
+    """Write one shard's rows to files of bounded size under the table's folder, or find that this was done.
+
+    A shard that was written to its end leaves a note, so that a staging that breaks off goes on where it stopped:
+    the frames of such a shard are not asked for.
+
+    Args:
+        store: The table's folder.
+        staging: What all shards have in common.
+        name: The export's data file.
+        frames: Its rows.
 
     Raises:
         InvalidFrame: If rows have other columns or types than declared, or were written after the export; like
-            whatever the frames raise, with no file left behind.
-        ValueError: If the export's identity can't be a folder's name.
+            whatever the frames raise, with no file of this shard left behind.
     """
-    where = f"{location}, bootstrap {export_id}, shard {name}"
-    store = location.store()
-    folder = f"bootstrap-{check_export_id(export_id)}/"
+    where = f"{staging.where}, bootstrap {staging.export_id}, shard {name}"
+    done = _read_note(store, staging, name)
+    if done is not None:
+        return done
     stem = re.sub(r"[^A-Za-z0-9_-]", "-", PurePosixPath(name).name.split(".")[0]) or "shard"
     files: list[DataFile] = []
     waiting: list[pl.DataFrame] = []
@@ -156,21 +207,21 @@ def write_shard(
     def write() -> None:
         nonlocal size, rows
         if waiting:
-            files.append(write_file(store, folder, stem, pl.concat(waiting), {}))
+            files.extend(_write_files(store, staging, stem, pl.concat(waiting)))
         waiting.clear()
         size = rows = 0
 
     def take(frame: pl.DataFrame) -> None:
         nonlocal size, rows
-        absent = [column.name for column in columns if column.name not in frame.columns]
+        absent = [column.name for column in staging.columns if column.name not in frame.columns]
         if absent:
             raise InvalidFrame(f"{where}: the declared columns {absent} are not in the rows")
-        frame = conform(frame, ROW_METADATA, columns, where)
+        frame = conform(frame, ROW_METADATA, staging.columns, where)
         latest = cast(int, frame[WRITE_TIME].max())
-        if latest >= to_us(bootstrap_time):
+        if latest >= to_us(staging.bootstrap_time):
             raise InvalidFrame(
                 f"{where}: a row was written at {latest} µs, which is not before the export's time "
-                f"{format_time(bootstrap_time)} ({to_us(bootstrap_time)} µs)"
+                f"{format_time(staging.bootstrap_time)} ({to_us(staging.bootstrap_time)} µs)"
             )
         waiting.append(frame)
         size += int(frame.estimated_size())
@@ -183,34 +234,92 @@ def write_shard(
             if frame.height:
                 take(frame)
         write()
+        shard = StagedShard(name, tuple(files))
+        store.put(_note_path(staging.export_id, name), json.dumps(_note(staging, shard)).encode())
     except BaseException:
-        discard_shards(location, [StagedShard(name, tuple(files))])
+        discard_shards(store, [StagedShard(name, tuple(files))])
         raise
-    return StagedShard(name, tuple(files))
+    return shard
 
 
-def discard_shards(location: Location, shards: Iterable[StagedShard]) -> None:
+def discard_shards(store: TableStore, shards: Iterable[StagedShard]) -> None:
     """Delete the files of shards that no manifest lists."""
-    paths = [each.path for shard in shards for each in shard.files]
-    if paths:
-        obstore.delete(location.store(), paths)
+    store.delete(each.path for shard in shards for each in shard.files)
 
 
-def write_manifest(location: Location, staged: StagedBootstrap) -> None:
+def _write_files(store: TableStore, staging: Staging, stem: str, frame: pl.DataFrame) -> Iterator[DataFile]:
+    folder = f"bootstrap-{staging.export_id}/"
+    for partition, rows in split(frame, staging.partitioning):
+        within = folder + partition_folder(partition)
+        if staging.strategy is Strategy.DELETION_VECTORS:
+            yield write_indexed_file(store, within, stem, rows, partition, key_names(staging.columns, staging.where))
+        else:
+            yield write_file(store, within, stem, rows, partition)
+
+
+def _note(staging: Staging, shard: StagedShard) -> dict[str, Any]:
+    """Return what tells that a shard was staged, and of what it must be staged anew."""
+    return {
+        "format": FORMAT,
+        "table_id": staging.table_id,
+        "bootstrap_time": format_time(staging.bootstrap_time),
+        "schema": json.loads(Schema(fields(staging.columns)).to_json()),
+        "partitioning": [each.rule() for each in staging.partitioning],
+        "strategy": staging.strategy.value,
+        "shard": shard.name,
+        "files": [each.to_json() for each in shard.files],
+    }
+
+
+def _read_note(store: TableStore, staging: Staging, name: str) -> StagedShard | None:
+    """Return a shard that was staged to its end, of the same columns, and whose files are all there."""
+    try:
+        told: dict[str, Any] = json.loads(store.get(_note_path(staging.export_id, name)))
+    except (FileNotFoundError, ValueError):
+        return None
+    shard = StagedShard(name, tuple(DataFile(**each) for each in told.get("files", ())))
+    present = {each.path: each.size for each in store.walk(f"bootstrap-{staging.export_id}")}
+    if told == _note(staging, shard) and all(present.get(each.path) == each.size for each in shard.files):
+        return shard
+    if told.get("format") == FORMAT and not is_finished(store, staging.export_id):
+        discard_shards(store, [shard])  # of columns that have been widened since
+    return None
+
+
+def _note_path(export_id: str, shard: str) -> str:
+    return f"{_notes(export_id)}/{blake2b(shard.encode(), digest_size=16).hexdigest()}.json"
+
+
+def _notes(export_id: str) -> str:
+    return f"_bootstrap/{check_export_id(export_id)}"
+
+
+def is_finished(store: TableStore, export_id: str) -> bool:
+    """Tell whether an export was staged to its end."""
+    check_export_id(export_id)
+    return f"{export_id}.json" in store.names("_bootstrap")
+
+
+def forget_notes(store: TableStore, export_id: str) -> None:
+    """Delete the notes on an export's shards: the next staging of it begins anew."""
+    store.delete(f"{_notes(export_id)}/{name}" for name in store.names(_notes(export_id)))
+
+
+def write_manifest(store: TableStore, staged: StagedBootstrap) -> None:
     """Write the manifest, which makes the staged files a whole; an older one of the export is replaced."""
-    obstore.put(location.store(), manifest_path(staged.export_id), staged.to_json().encode())
+    store.put(manifest_path(staged.export_id), staged.to_json().encode())
+    forget_notes(store, staged.export_id)
 
 
-def read_manifest(location: Location, export_id: str) -> StagedBootstrap:
+def read_manifest(store: TableStore, location: Location, export_id: str) -> StagedBootstrap:
     """Return what was staged of an export, once all of its files are shown to be there.
 
     Raises:
         StagedBootstrapMissing: If nothing was staged, or a file is absent or has another size.
     """
-    store = location.store()
     path = manifest_path(export_id)
     try:
-        text = bytes(obstore.get(store, path).bytes()).decode()
+        text = store.get(path).decode()
     except FileNotFoundError as error:
         raise StagedBootstrapMissing(
             f"{location}/{path} does not exist: the export {export_id} was not staged, or not to its end; "
@@ -221,10 +330,26 @@ def read_manifest(location: Location, export_id: str) -> StagedBootstrap:
     return staged
 
 
-def _check_files(location: Location, store: LocalStore | S3Store, staged: StagedBootstrap) -> None:
-    present = {
-        meta["path"]: meta["size"] for chunk in obstore.list(store, f"bootstrap-{staged.export_id}") for meta in chunk
-    }
+def staged_files(store: TableStore, committed: datetime | None) -> set[str]:
+    """Return the paths of all files that stagings have written for a commit that may still come.
+
+    Args:
+        store: The table's folder.
+        committed: The time of the full export that the replica builds upon: no earlier one, nor that one itself,
+            will be committed again.
+    """
+    paths = [each.path for each in store.walk("_bootstrap") if each.path.endswith(".json")]
+    found: set[str] = set()
+    for data in store.get_many(paths):
+        told: dict[str, Any] = json.loads(data)
+        if committed is None or parse_time(told["bootstrap_time"]) > committed:
+            names = [each["path"] for each in told["files"]]
+            found.update(names, map(segment_path, names))
+    return found
+
+
+def _check_files(location: Location, store: TableStore, staged: StagedBootstrap) -> None:
+    present = {each.path: each.size for each in store.walk(f"bootstrap-{staged.export_id}")}
     for each in staged.files:
         if present.get(each.path) != each.size:
             found = f"has {present[each.path]} bytes" if each.path in present else "does not exist"

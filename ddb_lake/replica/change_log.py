@@ -4,10 +4,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-import obstore
 import polars as pl
 from deltalake import DeltaTable
-from obstore.store import LocalStore, S3Store
 
 from ddb_lake.replica import table as delta
 from ddb_lake.replica.columns import (
@@ -25,11 +23,12 @@ from ddb_lake.replica.columns import (
     fields,
     metadata_columns,
 )
-from ddb_lake.replica.coverage import Account, commit_properties, require_account
+from ddb_lake.replica.coverage import Account, commit_note, require_account
 from ddb_lake.replica.data_files import FILE_BYTES, FILE_ROWS, DataFile, partition_folder, write_file
 from ddb_lake.replica.errors import InvalidFrame, NotDecoded
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.spans import Spans, encode_spans, export_name, export_window
+from ddb_lake.replica.store import ObjectTableStore, TableStore
 from ddb_lake.windows import (
     KEY_FORMAT,
     QUARTER_HOUR,
@@ -221,14 +220,12 @@ class ChangeLog:
             snapshot = self.snapshot()
             new = added(snapshot.columns, wanted, str(self.location))
             made = fields(new)
-            properties = commit_properties(
-                snapshot.account, {"did": "add columns", "columns": [column.name for column in new]}
-            )
+            note = commit_note(snapshot.account, {"did": "add columns", "columns": [column.name for column in new]})
             if snapshot.table is None:
                 reserved = fields(metadata_columns({**PARTITION_METADATA, **CHANGE_METADATA}))
-                delta.create_table(self.location, [*reserved, *made], list(PARTITION_METADATA), [], properties)
+                delta.create_table(self.location, [*reserved, *made], list(PARTITION_METADATA), [], note)
             elif made:
-                delta.add_columns(self.location, snapshot.table, made, properties)
+                delta.add_columns(self.location, snapshot.table, made, note)
 
         delta.repeat_on_conflict(self.location, attempt)
 
@@ -245,8 +242,8 @@ class ChangeLog:
             snapshot = self.snapshot()
             assert snapshot.table is not None
             if not _has_old_images(snapshot.table):
-                properties = commit_properties(snapshot.account, {"did": "add columns", "columns": [OLD_IMAGE]})
-                delta.add_columns(self.location, snapshot.table, fields([_OLD_IMAGE_COLUMN]), properties)
+                note = commit_note(snapshot.account, {"did": "add columns", "columns": [OLD_IMAGE]})
+                delta.add_columns(self.location, snapshot.table, fields([_OLD_IMAGE_COLUMN]), note)
 
         delta.repeat_on_conflict(self.location, attempt)
 
@@ -277,7 +274,8 @@ class ChangeLog:
         snapshot = self.snapshot()
         assert snapshot.table is not None
         old_images = (_OLD_IMAGE_COLUMN,) if _has_old_images(snapshot.table) else ()
-        spool = _Spool(self.location.store(), window, (*snapshot.columns, *old_images), str(self.location))
+        store = ObjectTableStore(self.location)
+        spool = _Spool(store, window, (*snapshot.columns, *old_images), str(self.location))
         try:
             for frame in frames:
                 spool.take(frame)
@@ -289,8 +287,7 @@ class ChangeLog:
 
     def discard(self, staged: StagedChanges) -> None:
         """Delete the files of changes that were staged and are not to be committed."""
-        if staged.files:
-            obstore.delete(self.location.store(), [each.path for each in staged.files])
+        ObjectTableStore(self.location).delete(each.path for each in staged.files)
 
     def commit(self, staged: StagedChanges) -> ChangeLogCommit:
         """Replace all changes of an export by the staged ones, which become visible at once.
@@ -308,13 +305,13 @@ class ChangeLog:
             assert snapshot.table is not None
             added(snapshot.columns, staged.columns, str(self.location))
             window = staged.window
-            properties = commit_properties(
+            note = commit_note(
                 snapshot.account.covering([window]),
                 {"did": "replace", "exports": encode_spans(Spans().adding([window])), "changes": staged.changes},
             )
             files = [each.add_action() for each in staged.files]
             version = delta.replace_partitions(
-                self.location, snapshot.table, (EXPORT, export_name(window)), files, properties
+                self.location, snapshot.table, (EXPORT, export_name(window)), files, note
             )
             return ChangeLogCommit(
                 version=version,
@@ -346,7 +343,7 @@ class ChangeLog:
 class _Spool:
     """Changes of an export on their way into files of quarter-hours."""
 
-    def __init__(self, store: LocalStore | S3Store, window: Window, columns: Sequence[Column], where: str) -> None:
+    def __init__(self, store: TableStore, window: Window, columns: Sequence[Column], where: str) -> None:
         self.files: list[DataFile] = []
         self.changes = 0
         self.deletes = 0
@@ -389,7 +386,7 @@ class _Spool:
     def discard(self) -> None:
         """Delete the files, which no commit names; nothing was lost if that fails too."""
         if self.files:
-            obstore.delete(self._store, [each.path for each in self.files])
+            self._store.delete(each.path for each in self.files)
 
     def _write(self) -> None:
         if not self._waiting:

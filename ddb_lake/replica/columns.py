@@ -31,6 +31,9 @@ RESERVED = frozenset({*CHANGE_METADATA, *PARTITION_METADATA, OLD_IMAGE})
 KEY = "ddb_lake.key"
 """Field metadata of the columns that hold the source table's primary key: HASH or RANGE."""
 
+PARTITION = "ddb_lake.partition"
+"""Field metadata of a replica's partition columns: the rule that computes it, as JSON."""
+
 ATTRIBUTE = "ddb_lake.attribute"
 ARM = "ddb_lake.arm"
 
@@ -96,7 +99,7 @@ def attribute_columns(schema: Schema) -> tuple[Column, ...]:
     return tuple(
         Column(each.name, types[each.name], dict(each.metadata))
         for each in schema.fields
-        if each.name not in RESERVED
+        if each.name not in RESERVED and PARTITION not in each.metadata
     )
 
 

@@ -10,15 +10,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, cast
-
-import obstore
-from deltalake import CommitProperties, DeltaTable, Transaction
+from typing import Any, Protocol, cast
 
 from ddb_lake import windows
+from ddb_lake.replica.delta_log import Note, commit_path
 from ddb_lake.replica.errors import UnclearRestore, WrongSourceTable
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.spans import Spans, decode_spans, encode_spans
+from ddb_lake.replica.store import ObjectTableStore
 from ddb_lake.windows import Window, format_time, from_us, parse_time, to_us
 
 USER_METADATA = "userMetadata"
@@ -32,6 +31,18 @@ COMMIT_INFO = b'{"commitInfo"'
 
 RETIRED = -1
 """The app transactions' version once the table holds another source table."""
+
+
+class VersionedTable(Protocol):
+    """A table at one version: delta-rs's, or a snapshot of our own."""
+
+    def version(self) -> int:
+        """Return the version."""
+        ...
+
+    def transaction_version(self, app_id: str) -> int | None:
+        """Return an app transaction's version."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -98,13 +109,8 @@ def end_transaction(table_id: str) -> str:
     return f"ddb_lake/{table_id}/covered_until"
 
 
-def commit_properties(
-    account: Account, did: Mapping[str, Any], retired_table_id: str | None = None
-) -> CommitProperties:
+def commit_note(account: Account, did: Mapping[str, Any], retired_table_id: str | None = None) -> Note:
     """Return what a commit carries so that the table accounts for itself.
-
-    delta-rs is told not to rebase the commit onto others' (`max_commit_retries=0`): a commit counts on the
-    exact version that it was planned from.
 
     Args:
         account: What the table holds after the commit.
@@ -114,16 +120,11 @@ def commit_properties(
     gapless = account.gapless
     start, end = (to_us(gapless[0]), to_us(gapless[1])) if gapless else (0, 0)
     start_of = bootstrap_transaction if account.bootstrap is not None else start_transaction
-    transactions = [
-        Transaction(start_of(account.table_id), start),
-        Transaction(end_transaction(account.table_id), end),
-    ]
+    transactions = {start_of(account.table_id): start, end_transaction(account.table_id): end}
     if retired_table_id is not None and retired_table_id != account.table_id:
-        transactions.append(Transaction(end_transaction(retired_table_id), RETIRED))
+        transactions[end_transaction(retired_table_id)] = RETIRED
     told = json.dumps({ACCOUNT: {**encode(account), "commit": dict(did)}}, ensure_ascii=False)
-    return CommitProperties(
-        custom_metadata={USER_METADATA: told}, max_commit_retries=0, app_transactions=transactions
-    )
+    return Note(told, transactions)
 
 
 def encode(account: Account) -> dict[str, Any]:
@@ -155,21 +156,29 @@ def decode(told: Mapping[str, Any]) -> Account:
     )
 
 
-def read_account(location: Location, version: int) -> Account | None:
+def read_account(
+    location: Location, version: int, known: Mapping[int, Mapping[str, Any]] | None = None
+) -> Account | None:
     """Return what the newest commit of ours up to a version says, or None if the log's cleanup left none.
 
     The commits are read one by one from the version downwards: usually the first is ours. delta-rs's
     `history()` would list the log and read several commits, and keeps the interpreter locked meanwhile.
     Below a RESTORE the reading goes on at the version that was restored.
 
+    Args:
+        location: Where the table is.
+        version: The newest commit that counts.
+        known: What commits tell of themselves that were read already.
+
     Raises:
         UnclearRestore: If the table was restored to a version that can't be told.
     """
-    store = location.store()
+    read = known or {}
+    store = ObjectTableStore(location)
     number, restored = version, False
     while number >= 0:
         try:
-            commit = bytes(obstore.get(store, f"_delta_log/{number:020}.json").bytes())
+            info = read[number] if number in read else _commit_info(store.get(commit_path(number)))
         except FileNotFoundError:
             if restored:
                 raise UnclearRestore(
@@ -177,7 +186,6 @@ def read_account(location: Location, version: int) -> Account | None:
                     "so what it covers can't be told; give the replica another folder and bootstrap it there"
                 ) from None
             return None
-        info = _commit_info(commit)
         account = _account_of(info)
         if account is not None:
             return account
@@ -202,7 +210,13 @@ def _restored_version(location: Location, number: int, info: Mapping[str, Any]) 
     return int(parameters["version"])
 
 
-def require_account(location: Location, table: DeltaTable, table_id: str, remedy: str) -> Account:
+def require_account(
+    location: Location,
+    table: VersionedTable,
+    table_id: str,
+    remedy: str,
+    known: Mapping[int, Mapping[str, Any]] | None = None,
+) -> Account:
     """Return what a table of the source table `table_id` holds.
 
     Where the log's cleanup has left no commit of ours, the coverage is the gapless stretch of the app
@@ -214,12 +228,13 @@ def require_account(location: Location, table: DeltaTable, table_id: str, remedy
         table: The snapshot to account for.
         table_id: The source table that it must hold.
         remedy: What to do about a table of another source table, as the end of a message.
+        known: What commits tell of themselves that were read already.
 
     Raises:
         WrongSourceTable: If it holds another source table or tells nothing.
         UnclearRestore: If the table was restored to a version that can't be told.
     """
-    account = read_account(location, table.version())
+    account = read_account(location, table.version(), known)
     if account is None:
         account = _account_of_transactions(table, table_id)
     if account is None:
@@ -253,7 +268,7 @@ def _account_of(info: Mapping[str, Any]) -> Account | None:
     return decode(cast("Mapping[str, Any]", told[ACCOUNT]))
 
 
-def _account_of_transactions(table: DeltaTable, table_id: str) -> Account | None:
+def _account_of_transactions(table: VersionedTable, table_id: str) -> Account | None:
     bootstrap = table.transaction_version(bootstrap_transaction(table_id))
     start = bootstrap if bootstrap is not None else table.transaction_version(start_transaction(table_id))
     end = table.transaction_version(end_transaction(table_id))

@@ -7,15 +7,18 @@ import io
 import json
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-import obstore
 import polars as pl
 from deltalake.transaction import AddAction
-from obstore.store import LocalStore, S3Store
+
+from ddb_lake.replica.columns import KEY_HASH
+from ddb_lake.replica.delta_log import AddFile, log_path, now_ms
+from ddb_lake.replica.key_index import rows_of, write_segment
+from ddb_lake.replica.store import TableStore
 
 FILE_BYTES = 256 * 1024 * 1024
 """Uncompressed bytes of rows that are gathered in memory for a file at most."""
@@ -28,6 +31,10 @@ EXACT_TEXT = 32
 """Texts up to so many characters are told whole as a file's bounds; longer ones are left out."""
 
 
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+"""How the folder of a null partition is called."""
+
+
 @dataclass(frozen=True)
 class DataFile:
     """A Parquet file that lies in a table's folder, committed or not.
@@ -38,34 +45,42 @@ class DataFile:
         rows: How many rows it has.
         stats: The statistics of Delta's add action as JSON.
         partition: The partition column's values.
+        index_size: Bytes of its segment of the key index; 0 without one.
     """
 
     path: str
     size: int
     rows: int
     stats: str
-    partition: dict[str, str]
+    partition: dict[str, str | None]
+    index_size: int = 0
 
     def add_action(self) -> AddAction:
         """Return what a commit says to make the file part of the table."""
         return AddAction(self.path, self.size, self.partition, int(time.time() * 1000), True, self.stats)
+
+    def add_file(self) -> AddFile:
+        """Return the file as a commit of our own names it."""
+        return AddFile(log_path(self.path), self.size, now_ms(), self.partition, self.stats)
 
     def to_json(self) -> dict[str, Any]:
         """Return the file as JSON values."""
         return asdict(self)
 
 
-def partition_folder(partition: Mapping[str, str]) -> str:
+def partition_folder(partition: Mapping[str, str | None]) -> str:
     """Return the Hive folder of a partition, such as `_window=2026-11-24-18%3A15/`.
 
     The Delta log holds the partition's value, but polars (`scan_delta`) reads it from the folder's name and
     gives null where it does not stand there.
     """
-    return "".join(f"{name}={quote(value, safe='')}/" for name, value in partition.items())
+    return "".join(
+        f"{name}={HIVE_NULL if value is None else quote(value, safe='')}/" for name, value in partition.items()
+    )
 
 
 def write_file(
-    store: LocalStore | S3Store, folder: str, name: str, frame: pl.DataFrame, partition: Mapping[str, str]
+    store: TableStore, folder: str, name: str, frame: pl.DataFrame, partition: Mapping[str, str | None]
 ) -> DataFile:
     """Write a frame as one Parquet file under a name that no other file has.
 
@@ -78,11 +93,26 @@ def write_file(
     """
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", compression_level=COMPRESSION_LEVEL, statistics=True)
-    size = buffer.tell()
-    buffer.seek(0)
     path = f"{folder}{name}-{uuid.uuid4()}.parquet"
-    obstore.put(store, path, buffer)
-    return DataFile(path, size, frame.height, json.dumps(statistics(frame)), dict(partition))
+    store.put(path, buffer.getvalue())
+    return DataFile(path, buffer.tell(), frame.height, json.dumps(statistics(frame)), dict(partition))
+
+
+def write_indexed_file(
+    store: TableStore,
+    folder: str,
+    name: str,
+    frame: pl.DataFrame,
+    partition: Mapping[str, str | None],
+    keys: Sequence[str],
+) -> DataFile:
+    """Write a frame as `write_file` does, sorted by key hash, with its segment of the key index beside it.
+
+    Both are there before any commit names the file; a segment that is absent is made again anyway.
+    """
+    frame = frame.sort(KEY_HASH)
+    file = write_file(store, folder, name, frame, partition)
+    return replace(file, index_size=write_segment(store, file.path, rows_of(frame, keys)))
 
 
 def statistics(frame: pl.DataFrame) -> dict[str, Any]:

@@ -49,3 +49,19 @@ class OutdatedBootstrap(ReplicaError):
 
 class TooManyConflicts(ReplicaError):
     """Other writers won every one of a bounded number of tries; nothing was committed."""
+
+
+class UnsupportedTable(ReplicaError):
+    """The Delta table asks of its readers or writers what ddb_lake does not do; nothing was written."""
+
+
+class DamagedLog(ReplicaError):
+    """The Delta log lacks a commit, or has one that can't be read."""
+
+
+class DamagedDeletionVector(ReplicaError):
+    """A deletion vector is absent or not what the log tells: which rows are deleted is unknown."""
+
+
+class DamagedDataFile(ReplicaError):
+    """A data file of the table is absent or can't be read."""

@@ -7,6 +7,8 @@ existed at `b`, or existed at `a`. So of a key without record in it, every item 
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from ddb_lake.replica.columns import DELETED, KEY_HASH, TIE_BREAK, WRITE_TIME
@@ -89,6 +91,25 @@ def without_deleted_later(
         return changes
     # One change a key: what is beaten is the update that was asked about.
     return changes.join(pl.concat(beaten).unique(), on=list(keys), how="anti", nulls_equal=True)
+
+
+def beats(
+    times: npt.NDArray[np.int64],
+    deletes: npt.NDArray[np.bool_],
+    ties: npt.NDArray[np.int64],
+    row_times: npt.NDArray[np.int64],
+    row_ties: npt.NDArray[np.int64],
+) -> npt.NDArray[np.bool_]:
+    """Tell of pairs of a change and a row of its key which changes win: what MERGE's conditions below say.
+
+    Args:
+        times: The changes' write times.
+        deletes: Which changes are deletes.
+        ties: The changes' tie-breaks.
+        row_times: The rows' write times.
+        row_ties: The rows' tie-breaks.
+    """
+    return (times > row_times) | ((times == row_times) & (deletes | (ties > row_ties)))
 
 
 def same_key(keys: Sequence[str]) -> str:

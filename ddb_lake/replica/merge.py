@@ -4,32 +4,59 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable
+from deltalake import DeltaTable, Schema
 
 from ddb_lake.replica import table as delta
 from ddb_lake.replica.columns import CHANGE_METADATA
+from ddb_lake.replica.delta_log import Note
 from ddb_lake.replica.errors import SchemaConflict
 from ddb_lake.replica.last_writer import delete_wins, insert_wins, same_key, update_wins
 from ddb_lake.replica.location import Location
 
 
 @dataclass(frozen=True)
-class MergedRows:
-    """What a MERGE did.
+class Effort:
+    """What a window's commit cost, as far as it is known.
+
+    Args:
+        files_written: Data files.
+        files_marked: Data files in which rows were marked as dead.
+        data_bytes: Of the data files written.
+        vector_bytes: Of the deletion vectors written.
+        index_bytes: Of the key index's segments written.
+        segments_made_again: Segments of the key index that were absent or damaged.
+    """
+
+    files_written: int = 0
+    files_marked: int = 0
+    data_bytes: int = 0
+    vector_bytes: int = 0
+    index_bytes: int = 0
+    segments_made_again: int = 0
+
+    @property
+    def size(self) -> int:
+        """All bytes written but the commit's own."""
+        return self.data_bytes + self.vector_bytes + self.index_bytes
+
+
+@dataclass(frozen=True)
+class AppliedRows:
+    """What bringing changes into a replica's rows did, by whatever strategy.
 
     Args:
         version: The Delta version that it made.
-        rows: The table's rows after it.
         inserted: How many rows are new.
         updated: How many rows were replaced.
         deleted: How many rows are gone.
+        effort: What it cost.
     """
 
     version: int
-    rows: int
     inserted: int
     updated: int
     deleted: int
+    effort: Effort
 
 
 def merge_changes(
@@ -37,8 +64,8 @@ def merge_changes(
     table: DeltaTable,
     changes: pl.DataFrame,
     keys: Sequence[str],
-    properties: CommitProperties,
-) -> MergedRows | None:
+    note: Note,
+) -> AppliedRows | None:
     """Update, delete and insert rows by the changes that beat them; None if no row changes: no commit then.
 
     Args:
@@ -46,13 +73,11 @@ def merge_changes(
         table: The snapshot to change.
         changes: One change a key, with `_deleted` and the table's columns.
         keys: The key's columns.
-        properties: What the commit carries.
+        note: What the commit carries.
 
     Raises:
-        SchemaConflict: If a change's column has another type than the table's.
         Conflict: If somebody else has committed since the snapshot was loaded.
     """
-    check_types(location, table, changes)
     if not changes.height:
         return None
     version = table.version()
@@ -67,7 +92,7 @@ def merge_changes(
                 source_alias="s",
                 target_alias="t",
                 writer_properties=delta.WRITER,
-                commit_properties=properties,
+                commit_properties=delta.properties_of(note),
             )
             .when_matched_delete(delete_wins())
             .when_matched_update(taken, update_wins())
@@ -76,22 +101,22 @@ def merge_changes(
         )
     if table.version() == version:
         return None
-    return MergedRows(
+    return AppliedRows(
         version=table.version(),
-        rows=delta.count_rows(table),
         inserted=told["num_target_rows_inserted"],
         updated=told["num_target_rows_updated"],
         deleted=told["num_target_rows_deleted"],
+        effort=Effort(files_written=told["num_target_files_added"]),
     )
 
 
-def check_types(location: Location, table: DeltaTable, changes: pl.DataFrame) -> None:
+def check_types(location: Location, schema: Schema, changes: pl.DataFrame) -> None:
     """Raise if a type differs: delta-rs casts silently, and a double 1.75 becomes the long 1.
 
     Raises:
         SchemaConflict: Naming the columns and both types.
     """
-    types = {**CHANGE_METADATA, **pl.Schema(table.schema())}
+    types = {**CHANGE_METADATA, **pl.Schema(schema)}
     wrong = [
         f"{name!r} is {dtype} in the changes and {types.get(name, 'absent')} in the table"
         for name, dtype in changes.schema.items()
@@ -99,6 +124,6 @@ def check_types(location: Location, table: DeltaTable, changes: pl.DataFrame) ->
     ]
     if wrong:
         raise SchemaConflict(
-            f"{location}: {'; '.join(wrong)}. Nothing was merged; commit a new bootstrap whose columns follow "
+            f"{location}: {'; '.join(wrong)}. Nothing was written; commit a new bootstrap whose columns follow "
             "the change log's"
         )

@@ -1,11 +1,10 @@
 """What must be read besides the changes of exports to apply them: what other exports and the rows say of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
 import polars as pl
-from deltalake import DeltaTable
 
 from ddb_lake.replica import table as delta
 from ddb_lake.replica.change_log import ChangeLogSnapshot
@@ -63,14 +62,18 @@ class Plan:
         spans = set(self._applied(Window(start, covered[-1].end))).difference(self.batch)
         yield from self.log.read_deletes(spans, [KEY_HASH, WRITE_TIME, *self.keys], cast(int, earliest))
 
-    def implied_deletes(self, table: DeltaTable) -> list[pl.DataFrame]:
-        """Return deletes of the table's rows that exports of the batch know no such item of."""
+    def implied_deletes(self, read_rows: Callable[[list[str], str], pl.DataFrame]) -> list[pl.DataFrame]:
+        """Return deletes of the replica's rows that exports of the batch know no such item of.
+
+        Args:
+            read_rows: Reads some columns of the rows that meet an SQL predicate.
+        """
         met = [each for each in self.batch if self._is_covered_by_others(each)]
         if not met:
             return []
         time = delta.quote(WRITE_TIME)
         within = f"{time} >= {met[0].start_us} AND {time} < {max(each.end_us for each in met)}"
-        rows = delta.read(table, [KEY_HASH, WRITE_TIME, *self.keys], within)
+        rows = read_rows([KEY_HASH, WRITE_TIME, *self.keys], within)
         return [implied_deletes(rows, self._records_of_batch(met), self.keys)]
 
     def _is_covered_by_others(self, export: Window) -> bool:

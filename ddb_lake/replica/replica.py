@@ -1,39 +1,51 @@
-"""The replica: a plain Delta table with a source table's current state, kept by MERGE (copy on write)."""
+"""The replica: a plain Delta table with a source table's current state, kept by either strategy."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NoReturn
 
 import polars as pl
-from deltalake import DeltaTable
+from deltalake import Schema
 
 from ddb_lake.replica import bootstrap as staging
+from ddb_lake.replica import commits
 from ddb_lake.replica import table as delta
-from ddb_lake.replica.bootstrap import StagedBootstrap, StagedShard
+from ddb_lake.replica.bootstrap import StagedBootstrap, StagedShard, Staging
 from ddb_lake.replica.change_log import ChangeLog, ChangeLogSnapshot
 from ddb_lake.replica.columns import (
-    CHANGE_METADATA,
-    EXPORT,
     Column,
     added,
     attribute_columns,
     fields,
     key_names,
 )
+from ddb_lake.replica.conversion import Conversion, Converted
 from ddb_lake.replica.coverage import (
     Account,
     Bootstrap,
-    commit_properties,
+    commit_note,
     read_account,
     require_account,
 )
+from ddb_lake.replica.decision import decide
+from ddb_lake.replica.delta_log import Note, Snapshot, read_snapshot
 from ddb_lake.replica.errors import NotBootstrapped, NotDecoded, OutdatedBootstrap, WrongSourceTable
-from ddb_lake.replica.last_writer import last_changes, without_contradicted, without_deleted_later
+from ddb_lake.replica.folding import FoldPolicy
 from ddb_lake.replica.location import Location
-from ddb_lake.replica.merge import merge_changes
-from ddb_lake.replica.plan import Plan
+from ddb_lake.replica.maintenance import MaintenanceReport, maintain
+from ddb_lake.replica.mark import mark_changes
+from ddb_lake.replica.merge import AppliedRows, Effort, check_types, merge_changes
+from ddb_lake.replica.partitioning import (
+    PartitionColumn,
+    check_partitioning,
+    partition_fields,
+    partitioning_of,
+    with_partitions,
+)
 from ddb_lake.replica.spans import Spans, encode_spans
+from ddb_lake.replica.store import ObjectTableStore, TableStore
+from ddb_lake.replica.strategy import Strategy, strategy_of
 from ddb_lake.windows import Window, format_time, missing
 
 REMEDY = "commit a bootstrap of the new source table, which replaces all rows, or choose another folder"
@@ -79,6 +91,8 @@ class ReplicaCommit:
         ignored: Changes without effect: beaten by later ones, contradicted by an export that knows no such
             item, or deletes of keys that were not there.
         changes: How many changes the exports have, each one's counted.
+        strategy: How the window was applied.
+        effort: What it cost.
         path: `merge` if rows changed, `coverage_only` if the commit only says that the window is covered,
             `before_bootstrap` if the window is in the full export, so that there was nothing to commit.
     """
@@ -93,6 +107,8 @@ class ReplicaCommit:
     deleted: int
     ignored: int
     changes: int
+    strategy: Strategy
+    effort: Effort
     path: Literal["merge", "coverage_only", "before_bootstrap"]
 
 
@@ -103,9 +119,20 @@ class Replica:
         location: The Delta table's folder.
         table_id: The source table's TableId.
         change_log: The same source table's changes.
+        strategy: How windows are applied to a table that a bootstrap makes; one that exists tells by itself.
+        partitioning: The partition columns of a table that a bootstrap makes.
+        store: Reaches the folder; by default as `location` says.
     """
 
-    def __init__(self, location: Location, table_id: str, change_log: ChangeLog) -> None:
+    def __init__(
+        self,
+        location: Location,
+        table_id: str,
+        change_log: ChangeLog,
+        strategy: Strategy = Strategy.DELETION_VECTORS,
+        partitioning: Iterable[PartitionColumn] = (),
+        store: TableStore | None = None,
+    ) -> None:
         if change_log.table_id != table_id:
             raise WrongSourceTable(
                 f"{location} is to hold source table {table_id}, but {change_log.location} has the changes of "
@@ -114,42 +141,54 @@ class Replica:
         self.location = location
         self.table_id = table_id
         self.change_log = change_log
+        self.wanted_strategy = strategy
+        self.wanted_partitioning = tuple(partitioning)
+        self.store = ObjectTableStore(location) if store is None else store
 
     # What the replica holds
 
+    def snapshot(self) -> Snapshot | None:
+        """Return the Delta table as it is now; None without a table."""
+        return read_snapshot(self.store, self.location)
+
     def coverage(self) -> tuple[Window, ...]:
         """Return what was applied since the bootstrap, as disjoint windows in order; () without a table."""
-        table = delta.open_table(self.location)
-        return () if table is None else self._account(table).coverage
+        snapshot = self.snapshot()
+        return () if snapshot is None else self._account(snapshot).coverage
 
     def spans(self) -> tuple[Window, ...]:
         """Return the windows of the exports that were applied since the bootstrap, in order; () without a table.
 
         After the log's cleanup of all our commits they are not known for the time that `coverage` tells then.
         """
-        table = delta.open_table(self.location)
-        return () if table is None else self._account(table).spans.all()
+        snapshot = self.snapshot()
+        return () if snapshot is None else self._account(snapshot).spans.all()
 
     def bootstrap_time(self) -> datetime | None:
         """Return the time of the full export that the replica builds upon, or None without one."""
-        table = delta.open_table(self.location)
-        account = None if table is None else self._account(table)
+        snapshot = self.snapshot()
+        account = None if snapshot is None else self._account(snapshot)
         return None if account is None or account.bootstrap is None else account.bootstrap.time
 
     def version(self) -> int | None:
         """Return the Delta table's version, or None without a table."""
-        table = delta.open_table(self.location)
-        return None if table is None else table.version()
+        snapshot = self.snapshot()
+        return None if snapshot is None else snapshot.number
+
+    def strategy(self) -> Strategy:
+        """Return how windows are applied: as the table tells, or as is wanted of one that is to be made."""
+        snapshot = self.snapshot()
+        return self.wanted_strategy if snapshot is None else strategy_of(snapshot)
 
     def columns(self) -> tuple[Column, ...]:
         """Return the attribute columns in the schema's order; () without a table."""
-        table = delta.open_table(self.location)
-        return () if table is None else attribute_columns(table.schema())
+        snapshot = self.snapshot()
+        return () if snapshot is None else attribute_columns(snapshot.schema())
 
     def count(self) -> int:
         """Return how many items there are; 0 without a table."""
-        table = delta.open_table(self.location)
-        return 0 if table is None else delta.count_rows(table)
+        snapshot = self.snapshot()
+        return 0 if snapshot is None else commits.count_rows(self.store, snapshot)
 
     def scan(self) -> pl.LazyFrame:
         """Return the rows to query: `_key_hash`, `_write_time_us`, `_tie_break` and the attributes.
@@ -162,6 +201,48 @@ class Replica:
             raise self._not_bootstrapped()
         return pl.scan_delta(table, storage_options=self.location.options or None)
 
+    # Keeping it
+
+    def maintain(self, policy: FoldPolicy | None = None) -> MaintenanceReport:
+        """Fold files, write a checkpoint, clean the log up and vacuum: safe beside windows that run.
+
+        Raises:
+            NotBootstrapped: If there is no table yet.
+            DamagedDataFile: If a data file that is to be folded is damaged.
+            TooManyConflicts: If others win every try at a fold's commit.
+        """
+        keys = key_names(self.columns() or self._raise_not_bootstrapped(), str(self.location))
+        return maintain(
+            self.store,
+            self.location,
+            self._read,
+            lambda: self._read(with_tombstones=True),
+            keys,
+            policy or FoldPolicy(),
+        )
+
+    def convert(self, strategy: Strategy) -> Converted:
+        """Move the table to a strategy, in one commit.
+
+        Raises:
+            NotBootstrapped: If there is no table yet.
+            UnsupportedTable: If the table has a change data feed, and is to have deletion vectors.
+            TooManyConflicts: If others win every try; the table is as it was.
+        """
+        keys = key_names(self.columns() or self._raise_not_bootstrapped(), str(self.location))
+        conversion = Conversion(self.store, strategy, keys)
+        return delta.repeat_on_conflict(self.location, lambda: conversion.attempt(*self._read()))
+
+    def _read(self, *, with_tombstones: bool = False) -> tuple[Snapshot, Account]:
+        """Return the table as it is now, and what it holds."""
+        snapshot = read_snapshot(self.store, self.location, with_tombstones=with_tombstones)
+        if snapshot is None:
+            raise self._not_bootstrapped()
+        return snapshot, self._account(snapshot)
+
+    def _raise_not_bootstrapped(self) -> NoReturn:
+        raise self._not_bootstrapped()
+
     # The bootstrap
 
     def stage_bootstrap(
@@ -173,8 +254,10 @@ class Replica:
     ) -> StagedBootstrap:
         """Write a full export's rows beside the table, where nobody sees them yet.
 
-        Staging an export again is harmless: it writes new files and a new manifest, and never touches files
-        that a commit may name by now. What was written before and not committed is removed by a full vacuum.
+        A staging that broke off goes on where it stopped: shards that were written to their end are not asked
+        for their rows again. Staging an export again once it was staged as a whole is harmless: it writes new
+        files and a new manifest, and never touches files that a commit may name by now. What was written before
+        and not committed is removed by the maintenance.
 
         Args:
             export_id: The last part of the export's ARN.
@@ -185,17 +268,14 @@ class Replica:
 
         Raises:
             InvalidColumn: If a column is unfit for Delta, or none is a key.
-            InvalidFrame: If rows have other columns or types than declared; like whatever the shards raise, with
-                no file left behind.
+            InvalidFrame: If rows have other columns or types than declared. As with whatever the shards raise, those
+                that are done need not be given again: the next staging of the export goes on behind them.
         """
         checked = staging.check_columns(columns, str(self.location))
-        done: list[StagedShard] = []
-        try:
-            for name, frames in shards:
-                done.append(self.stage_shard(export_id, bootstrap_time, checked, name, frames))
-        except BaseException:
-            staging.discard_shards(self.location, done)
-            raise
+        check_partitioning(self.wanted_partitioning, checked, str(self.location))
+        if staging.is_finished(self.store, export_id):
+            staging.forget_notes(self.store, export_id)
+        done = [self.stage_shard(export_id, bootstrap_time, checked, name, frames) for name, frames in shards]
         return self.finish_staging(export_id, bootstrap_time, checked, done)
 
     def stage_shard(
@@ -210,7 +290,16 @@ class Replica:
 
         The result is small and can be pickled: hand all of them to `finish_staging`.
         """
-        return staging.write_shard(self.location, export_id, bootstrap_time, tuple(columns), name, frames)
+        common = Staging(
+            table_id=self.table_id,
+            export_id=export_id,
+            bootstrap_time=bootstrap_time,
+            columns=tuple(columns),
+            strategy=self.wanted_strategy,
+            partitioning=self.wanted_partitioning,
+            where=str(self.location),
+        )
+        return staging.write_shard(self.store, common, name, frames)
 
     def finish_staging(
         self,
@@ -226,8 +315,9 @@ class Replica:
             bootstrap_time=bootstrap_time,
             columns=staging.check_columns(columns, str(self.location)),
             files=tuple(each for shard in shards for each in shard.files),
+            partitioning=self.wanted_partitioning,
         )
-        staging.write_manifest(self.location, staged)
+        staging.write_manifest(self.store, staged)
         return staged
 
     def commit_bootstrap(self, export_id: str) -> BootstrapCommit:
@@ -245,41 +335,43 @@ class Replica:
         """
 
         def attempt() -> BootstrapCommit:
-            table = delta.open_table(self.location)
-            account = None if table is None else read_account(self.location, table.version())
-            if table is not None and account is None:
-                account = self._account(table)
+            snapshot = self.snapshot()
+            account = None if snapshot is None else read_account(self.location, snapshot.number, snapshot.infos)
+            if snapshot is not None and account is None:
+                account = self._account(snapshot)
             same = account is not None and account.table_id == self.table_id
             bootstrap = None if account is None else account.bootstrap
-            if table is not None and same and bootstrap is not None and bootstrap.export_id == export_id:
-                return self._already_committed(table, bootstrap, export_id)
-            staged = staging.read_manifest(self.location, export_id)
+            if snapshot is not None and same and bootstrap is not None and bootstrap.export_id == export_id:
+                return self._already_committed(snapshot, bootstrap, export_id)
+            staged = staging.read_manifest(self.store, self.location, export_id)
             if staged.table_id != self.table_id:
                 raise WrongSourceTable(
                     f"{self.location}: the export {export_id} was staged for source table {staged.table_id}, "
                     f"not {self.table_id}; stage the right one"
                 )
-            if table is not None and bootstrap is not None:
+            if snapshot is not None and bootstrap is not None:
                 if same and bootstrap == Bootstrap(None, staged.bootstrap_time):
-                    return self._already_committed(table, bootstrap, export_id)
+                    return self._already_committed(snapshot, bootstrap, export_id)
                 if staged.bootstrap_time < bootstrap.time:
                     raise OutdatedBootstrap(
                         f"{self.location} builds upon the full export of "
                         f"{format_time(bootstrap.time)}; the export {export_id} is of "
                         f"{format_time(staged.bootstrap_time)}. To go back, give the replica another folder"
                     )
-            properties = commit_properties(
+            note = commit_note(
                 Account(self.table_id, bootstrap=Bootstrap(export_id, staged.bootstrap_time)),
                 {"did": "bootstrap", "rows": staged.rows},
                 retired_table_id=None if account is None else account.table_id,
             )
-            rows_before = 0 if table is None else delta.count_rows(table)
-            made = fields(staging.table_columns(staged.columns))
-            files = [each.add_action() for each in staged.files]
-            if table is None:
-                version = delta.create_table(self.location, made, [], files, properties)
+            rows_before = 0 if snapshot is None else commits.count_rows(self.store, snapshot)
+            made = [*fields(staging.table_columns(staged.columns)), *partition_fields(staged.partitioning)]
+            partitions = [each.name for each in staged.partitioning]
+            files = [each.add_file() for each in staged.files]
+            strategy = self.wanted_strategy
+            if snapshot is None:
+                version = commits.create_table(self.store, strategy, made, partitions, files, note)
             else:
-                version = delta.replace_files(self.location, table, made, files, properties)
+                version = commits.replace_table(self.store, snapshot, strategy, made, partitions, files, note)
             return BootstrapCommit(
                 version=version,
                 export_id=export_id,
@@ -287,15 +379,15 @@ class Replica:
                 rows_before=rows_before,
                 rows=staged.rows,
                 files=len(files),
-                outcome="created" if table is None else "replaced",
+                outcome="created" if snapshot is None else "replaced",
             )
 
         return delta.repeat_on_conflict(self.location, attempt)
 
-    def _already_committed(self, table: DeltaTable, bootstrap: Bootstrap, export_id: str) -> BootstrapCommit:
-        rows = delta.count_rows(table)
+    def _already_committed(self, snapshot: Snapshot, bootstrap: Bootstrap, export_id: str) -> BootstrapCommit:
+        rows = commits.count_rows(self.store, snapshot)
         return BootstrapCommit(
-            version=table.version(),
+            version=snapshot.number,
             export_id=export_id,
             bootstrap_time=bootstrap.time,
             rows_before=rows,
@@ -331,54 +423,100 @@ class Replica:
     def _apply(self, window: Window) -> ReplicaCommit:
         # The replica first, then the log: whatever was applied to this snapshot is in the log by now, and
         # whatever is applied later makes this attempt's commit a conflict.
-        table = delta.open_table(self.location)
-        account = None if table is None else self._account(table)
-        if table is None or account is None or account.bootstrap is None:
+        snapshot = self.snapshot()
+        account = None if snapshot is None else self._account(snapshot)
+        if snapshot is None or account is None or account.bootstrap is None:
             raise self._not_bootstrapped()
-        rows_before = delta.count_rows(table)
+        rows_before = commits.count_rows(self.store, snapshot)
+        strategy = strategy_of(snapshot)
         if window.end <= account.bootstrap.time:
             return ReplicaCommit(
-                table.version(), window, (), rows_before, rows_before, 0, 0, 0, 0, 0, "before_bootstrap"
+                version=snapshot.number,
+                window=window,
+                spans=(),
+                rows_before=rows_before,
+                rows_after=rows_before,
+                inserted=0,
+                updated=0,
+                deleted=0,
+                ignored=0,
+                changes=0,
+                strategy=strategy,
+                effort=Effort(),
+                path="before_bootstrap",
             )
         since = Window(max(window.start, account.bootstrap.time), window.end)
         log = self.change_log.snapshot()
         batch = self._exports_to_apply(log, since, account.bootstrap.time)
         self._require_later_changes(log, account, batch)
         keys = key_names(log.columns, str(self.change_log.location))
-        names = [*CHANGE_METADATA, *(column.name for column in log.columns)]
-        changes = log.read_exports(batch, names)
-        table = self._take_columns(table, account, log)
-
-        plan = Plan(account, log, batch, changes, keys)
-        winners = last_changes(without_contradicted(changes, plan.records_against_changes(), keys), keys)
-        winners = without_deleted_later(winners, plan.later_deletes(), keys)
-        winners = last_changes(pl.concat([winners, *plan.implied_deletes(table)], how="diagonal"), keys)
-        implied = winners[EXPORT].null_count()
-
-        properties = commit_properties(
+        decision = decide(account, log, batch, keys, self._reader_of(snapshot))
+        note = commit_note(
             account.covering(batch),
-            {"did": "apply", "exports": encode_spans(Spans().adding(batch)), "changes": changes.height},
+            {"did": "apply", "exports": encode_spans(Spans().adding(batch)), "changes": decision.told},
         )
-        merged = merge_changes(self.location, table, winners.drop(EXPORT), keys, properties)
-        if merged is None:
-            version = delta.commit_nothing(self.location, table, properties)
-            ignored = changes.height
-            return ReplicaCommit(
-                version, window, batch, rows_before, rows_before, 0, 0, 0, ignored, changes.height, "coverage_only"
-            )
+        done, changed = self._write(snapshot, account, log, decision.changes, keys, note)
+        effective = done.inserted + done.updated + done.deleted - (decision.implied if changed else 0)
         return ReplicaCommit(
-            version=merged.version,
+            version=done.version,
             window=window,
             spans=batch,
             rows_before=rows_before,
-            rows_after=merged.rows,
-            inserted=merged.inserted,
-            updated=merged.updated,
-            deleted=merged.deleted,
-            ignored=changes.height - (merged.inserted + merged.updated + merged.deleted - implied),
-            changes=changes.height,
-            path="merge",
+            rows_after=rows_before + done.inserted - done.deleted,
+            inserted=done.inserted,
+            updated=done.updated,
+            deleted=done.deleted,
+            ignored=decision.told - effective,
+            changes=decision.told,
+            strategy=strategy,
+            effort=done.effort,
+            path="merge" if changed else "coverage_only",
         )
+
+    def _write(
+        self,
+        snapshot: Snapshot,
+        account: Account,
+        log: ChangeLogSnapshot,
+        changes: pl.DataFrame,
+        keys: list[str],
+        note: Note,
+    ) -> tuple[AppliedRows, bool]:
+        """Bring changes into the rows as the table's strategy does; tell what that did, and whether it did anything.
+
+        The change log's columns that the replica lacks are added: in the same commit, or in one before a MERGE.
+        """
+        new = added(attribute_columns(snapshot.schema()), log.columns, str(self.location))
+        metadata = commits.with_columns(snapshot.metadata, fields(new)) if new else None
+        schema = Schema.from_json((metadata or snapshot.metadata).schema)
+        check_types(self.location, schema, changes)
+        if strategy_of(snapshot) is Strategy.DELETION_VECTORS:
+            applied = mark_changes(self.store, snapshot, changes, keys, note, metadata)
+        else:
+            if metadata is not None:
+                did = {"did": "add columns", "columns": [column.name for column in new]}
+                snapshot = commits.change_columns(self.store, snapshot, metadata, commit_note(account, did))
+                metadata = None
+            changes = with_partitions(changes, partitioning_of(schema, snapshot.metadata.partition_columns))
+            table = delta.at_version(self.location, snapshot.number)
+            applied = merge_changes(self.location, table, changes, keys, note)
+        if applied is not None:
+            return applied, True
+        version = commits.commit_nothing(self.store, snapshot, note, metadata)
+        return AppliedRows(version, 0, 0, 0, Effort()), False
+
+    def _reader_of(self, snapshot: Snapshot) -> Callable[[list[str], str], pl.DataFrame]:
+        """Return what reads the snapshot's rows, through delta-rs; columns that the table lacks are null."""
+
+        def read_rows(columns: list[str], predicate: str) -> pl.DataFrame:
+            present = pl.Schema(snapshot.schema())
+            known = [name for name in columns if name in present]
+            rows = delta.read(delta.at_version(self.location, snapshot.number), known, predicate)
+            types = {column.name: column.dtype for column in self.change_log.columns()}
+            absent = [pl.lit(None, dtype=types[name]).alias(name) for name in columns if name not in present]
+            return rows.with_columns(absent).select(columns)
+
+        return read_rows
 
     def _exports_to_apply(
         self, log: ChangeLogSnapshot, window: Window, bootstrap_time: datetime
@@ -427,16 +565,8 @@ class Replica:
                 "replica by a later bootstrap"
             )
 
-    def _take_columns(self, table: DeltaTable, account: Account, log: ChangeLogSnapshot) -> DeltaTable:
-        """Add the change log's columns that the replica lacks; return the snapshot with them."""
-        new = added(attribute_columns(table.schema()), log.columns, str(self.location))
-        if not new:
-            return table
-        properties = commit_properties(account, {"did": "add columns", "columns": [column.name for column in new]})
-        return delta.add_columns(self.location, table, fields(new), properties)
-
-    def _account(self, table: DeltaTable) -> Account:
-        return require_account(self.location, table, self.table_id, REMEDY)
+    def _account(self, snapshot: Snapshot) -> Account:
+        return require_account(self.location, snapshot, self.table_id, REMEDY, snapshot.infos)
 
     def _not_bootstrapped(self) -> NotBootstrapped:
         return NotBootstrapped(

@@ -1,4 +1,7 @@
-"""The only place that calls delta-rs to open, create and commit: small verbs, each with its conflicts told."""
+"""The only place that calls delta-rs to open, create and commit: small verbs, each with its conflicts told.
+
+The change log is written by it alone; of a replica only MERGE and reading come by here.
+"""
 
 import contextlib
 import random
@@ -7,10 +10,11 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Field, Schema, WriterProperties
+from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, WriterProperties
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
+from ddb_lake.replica.delta_log import Conflict, Note
 from ddb_lake.replica.errors import TooManyConflicts
 from ddb_lake.replica.location import Location
 
@@ -28,8 +32,17 @@ WRITER = WriterProperties(compression="ZSTD", compression_level=3)
 Result = TypeVar("Result")
 
 
-class Conflict(Exception):
-    """Another writer has committed since the snapshot was loaded: a signal to plan again, never seen outside."""
+def properties_of(note: Note) -> CommitProperties:
+    """Return a commit's note as delta-rs takes it.
+
+    delta-rs is told not to rebase the commit onto others' (`max_commit_retries=0`): a commit counts on the
+    exact version that it was planned from.
+    """
+    return CommitProperties(
+        custom_metadata={"userMetadata": note.user_metadata},
+        max_commit_retries=0,
+        app_transactions=[Transaction(app_id, number) for app_id, number in note.transactions.items()],
+    )
 
 
 def repeat_on_conflict(location: Location, attempt: Callable[[], Result]) -> Result:
@@ -64,7 +77,7 @@ def create_table(
     fields: Sequence[Field],
     partition_by: Sequence[str],
     files: Sequence[AddAction],
-    properties: CommitProperties,
+    note: Note,
 ) -> int:
     """Create the table, with some files at once, and return its version, which is 0.
 
@@ -80,7 +93,7 @@ def create_table(
             partition_by=list(partition_by),
             configuration=CONFIGURATION,
             storage_options=location.options,
-            commit_properties=properties,
+            commit_properties=properties_of(note),
         )
     except DeltaError as error:
         if open_table(location) is not None:
@@ -101,9 +114,7 @@ def committing(location: Location, version: int) -> Generator[None]:
         raise
 
 
-def add_columns(
-    location: Location, table: DeltaTable, fields: Sequence[Field], properties: CommitProperties
-) -> DeltaTable:
+def add_columns(location: Location, table: DeltaTable, fields: Sequence[Field], note: Note) -> DeltaTable:
     """Add columns in a commit of their own and return the snapshot after it.
 
     ALTER ADD COLUMNS keeps the fields' metadata. Evolving within MERGE (`merge_schema`) does not serve: a
@@ -114,28 +125,8 @@ def add_columns(
     """
     version = table.version()
     with committing(location, version):
-        table.alter.add_columns(list(fields), commit_properties=properties)
-    return _at(location, version + 1)
-
-
-def replace_files(
-    location: Location,
-    table: DeltaTable,
-    fields: Sequence[Field],
-    files: Sequence[AddAction],
-    properties: CommitProperties,
-) -> int:
-    """Replace all of an unpartitioned table, rows and schema, by the files; return the new version.
-
-    Raises:
-        Conflict: If somebody else has committed since the snapshot was loaded.
-    """
-    version = table.version()
-    with committing(location, version):
-        table.create_write_transaction(
-            list(files), mode="overwrite", schema=Schema(list(fields)), commit_properties=properties
-        )
-    return version + 1
+        table.alter.add_columns(list(fields), commit_properties=properties_of(note))
+    return at_version(location, version + 1)
 
 
 def replace_partitions(
@@ -143,7 +134,7 @@ def replace_partitions(
     table: DeltaTable,
     partition: tuple[str, str],
     files: Sequence[AddAction],
-    properties: CommitProperties,
+    note: Note,
 ) -> int:
     """Replace all partitions with a value of a partition column by the files; return the new version.
 
@@ -162,22 +153,8 @@ def replace_partitions(
             schema=table.schema(),
             partition_by=table.metadata().partition_columns,
             partition_filters=[(column, "=", value)],
-            commit_properties=properties,
+            commit_properties=properties_of(note),
         )
-    return version + 1
-
-
-def commit_nothing(location: Location, table: DeltaTable, properties: CommitProperties) -> int:
-    """Commit only the properties, no file; return the new version.
-
-    MERGE makes no commit when it changes nothing, but a window without effect is covered all the same.
-
-    Raises:
-        Conflict: If somebody else has committed since the snapshot was loaded.
-    """
-    version = table.version()
-    with committing(location, version):
-        table.create_write_transaction([], mode="append", schema=table.schema(), commit_properties=properties)
     return version + 1
 
 
@@ -194,14 +171,6 @@ def read(table: DeltaTable, columns: Sequence[str], predicate: str | None = None
     return pl.concat([empty, *scan(table, columns, predicate)])
 
 
-def count_rows(table: DeltaTable) -> int:
-    """Return the number of rows, from the files' statistics where every file tells it."""
-    counts = pl.DataFrame(table.get_add_actions(flatten=True))["num_records"]
-    if counts.null_count() == 0 and "deletionVectors" not in (table.protocol().reader_features or ()):
-        return int(counts.sum())
-    return sum(block.height for block in scan(table, [table.schema().fields[0].name]))
-
-
 def partition_values(table: DeltaTable, column: str) -> set[str]:
     """Return the values of a partition column that the snapshot's files have."""
     actions = pl.DataFrame(table.get_add_actions(flatten=True))
@@ -213,5 +182,6 @@ def quote(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def _at(location: Location, version: int) -> DeltaTable:
+def at_version(location: Location, version: int) -> DeltaTable:
+    """Return a snapshot of the table at a version."""
     return DeltaTable(location.uri, version=version, storage_options=location.options)

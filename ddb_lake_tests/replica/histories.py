@@ -10,6 +10,7 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable
 
 from ddb_lake.replica import ChangeLog, Column, Location, Replica
+from ddb_lake.replica.strategy import Strategy
 from ddb_lake.windows import Window, to_us
 
 TABLE_ID = "b6a1c7f0-0000-4000-8000-000000000001"
@@ -149,9 +150,15 @@ class Lake:
         return items
 
 
-def lake(folder: Path, table_id: str = TABLE_ID) -> Lake:
+class Wanted:
+    """How the replicas of `lake` are written where a test does not say: conftest runs every module both ways."""
+
+    strategy = Strategy.DELETION_VECTORS
+
+
+def lake(folder: Path, table_id: str = TABLE_ID, strategy: Strategy | None = None) -> Lake:
     log = ChangeLog(Location(str(folder / "changes")), table_id)
-    return Lake(log, Replica(Location(str(folder / "replica")), table_id, log))
+    return Lake(log, Replica(Location(str(folder / "replica")), table_id, log, strategy or Wanted.strategy))
 
 
 def writes(history: Iterable[Change], items: dict[Key, str] | None = None) -> list[Change]:

@@ -142,6 +142,44 @@ def test_a_staged_file_that_is_damaged_is_named(tmp_path: Path, damage: str):
     assert tables.replica.version() is None
 
 
+def test_a_staging_that_broke_off_goes_on_without_decoding_again_what_is_done(tmp_path: Path):
+    asked: list[str] = []
+
+    def shard(name: str, key: str) -> Iterator[pl.DataFrame]:
+        asked.append(name)
+        if name == "c" and asked.count("c") == 1:
+            raise OSError("No space left on device")
+        yield item_frame({Key(key): "0"})
+
+    def stage() -> None:
+        shards = [(f"data/{name}.json.gz", shard(name, f"key of {name}")) for name in "abcd"]
+        lake(tmp_path).replica.stage_bootstrap("01-export", T, COLUMNS, shards)
+
+    with pytest.raises(OSError, match="No space left"):
+        stage()
+    assert asked == ["a", "b", "c"]
+    (lost,) = tmp_path.rglob("bootstrap-*/b-*.parquet")
+    lost.unlink()
+    stage()
+    assert asked == ["a", "b", "c", "b", "c", "d"], "a is there still, b's file was lost"
+    tables = lake(tmp_path)
+    tables.replica.commit_bootstrap("01-export")
+    assert {key.id for key in tables.items()} == {f"key of {name}" for name in "abcd"}
+
+
+def test_a_staging_that_broke_off_begins_anew_with_other_columns(tmp_path: Path):
+    late = Column("late", pl.String(), told("late", "string"))
+    good, bad = item_frame(ITEMS), item_frame({Key("b"): "1"}).with_columns(pl.lit(1.75).alias("seq"))
+    shards = [("a.json.gz", iter([good])), ("b.json.gz", iter([bad]))]
+    with pytest.raises(InvalidFrame):
+        lake(tmp_path).replica.stage_bootstrap("01-export", T, COLUMNS, shards)
+    wider = good.with_columns(pl.lit("x").alias("late"))
+    staged = lake(tmp_path).replica.stage_bootstrap("01-export", T, [*COLUMNS, late], [("a.json.gz", iter([wider]))])
+    assert staged.rows == len(ITEMS)
+    lake(tmp_path).replica.commit_bootstrap("01-export")
+    assert lake(tmp_path).replica.scan().collect()["late"].to_list() == ["x"] * len(ITEMS)
+
+
 def test_staging_that_breaks_off_can_not_be_committed(tmp_path: Path):
     tables = lake(tmp_path)
     bad = item_frame({Key("b"): "1"}).with_columns(pl.lit(1.75).alias("seq"))

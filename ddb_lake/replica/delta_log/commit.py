@@ -1,0 +1,146 @@
+"""Commits: a version's file is put if it is absent, and a lost answer is told from a lost race.
+
+Delta protocol: "Requirements for Writers", "Commit Provenance Information", "Transaction Identifiers".
+"""
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import orjson
+
+from ddb_lake import __version__
+from ddb_lake.replica.delta_log.snapshot import Snapshot, commit_path
+from ddb_lake.replica.errors import UnsupportedTable
+from ddb_lake.replica.store import TableStore
+
+WRITABLE = frozenset(
+    {"appendOnly", "invariants", "checkConstraints", "changeDataFeed", "deletionVectors", "timestampNtz"}
+    | {"generatedColumns", "v2Checkpoint", "vacuumProtocolCheck", "variantType"}
+)
+"""The writer features whose rules are kept here; those that would bind rows are refused by `require_writable`."""
+
+
+class Conflict(Exception):
+    """Another writer has committed since the snapshot was loaded: a signal to plan again, never seen outside."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a commit tells besides its actions.
+
+    Args:
+        user_metadata: The text of `userMetadata`.
+        transactions: App transactions' versions.
+    """
+
+    user_metadata: str
+    transactions: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a commit does, for people who read the history.
+
+    Args:
+        name: Such as MERGE or OPTIMIZE.
+        parameters: Of the operation.
+        metrics: Counts, as Spark and delta-rs name them.
+    """
+
+    name: str
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    metrics: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+def now_ms() -> int:
+    """Return the time in ms since the epoch."""
+    return int(time.time() * 1000)
+
+
+def write_commit(
+    store: TableStore,
+    version: int,
+    actions: Sequence[Mapping[str, Any]],
+    note: Note,
+    operation: Operation,
+) -> int:
+    """Make a commit the version's; return the bytes of its file.
+
+    A put whose answer is lost may have succeeded, and one that a client repeated by itself may meet its own first
+    try. So whatever the answer, the version is read back and its commit's identity compared.
+
+    Raises:
+        Conflict: If another commit is the version's.
+        Exception: What the storage raised, where no commit is the version's: nothing was committed.
+    """
+    identity = str(uuid.uuid4())
+    info = {
+        "timestamp": now_ms(),
+        "operation": operation.name,
+        "operationParameters": dict(operation.parameters),
+        "operationMetrics": {name: str(count) for name, count in operation.metrics.items()},
+        "isBlindAppend": False,
+        "engineInfo": f"ddb_lake/{__version__}",
+        "txnId": identity,
+        "userMetadata": note.user_metadata,
+    }
+    transactions = [
+        {"txn": {"appId": app_id, "version": number, "lastUpdated": now_ms()}}
+        for app_id, number in note.transactions.items()
+    ]
+    lines = [orjson.dumps(action) for action in ({"commitInfo": info}, *transactions, *actions)]
+    data = b"\n".join(lines) + b"\n"
+    path = commit_path(version)
+    try:
+        if store.put_if_absent(path, data):
+            return len(data)
+    except Exception:
+        if _is_ours(store, path, identity):
+            return len(data)
+        raise
+    if _is_ours(store, path, identity):
+        return len(data)
+    raise Conflict
+
+
+def _is_ours(store: TableStore, path: str, identity: str) -> bool:
+    """Tell whether the version's commit is the one of this identity.
+
+    Raises:
+        Conflict: If it is another's.
+    """
+    try:
+        found = store.get(path)
+    except FileNotFoundError:
+        return False
+    first = cast("Mapping[str, Any]", orjson.loads(found.partition(b"\n")[0]))
+    if first.get("commitInfo", {}).get("txnId") == identity:
+        return True
+    raise Conflict
+
+
+def require_writable(snapshot: Snapshot) -> None:
+    """Check that commits of ours keep every rule that the table binds its writers to.
+
+    Raises:
+        UnsupportedTable: If the table asks for more.
+    """
+    where = snapshot.location
+    protocol, configuration = snapshot.protocol, snapshot.metadata.configuration
+    unknown = sorted(set(protocol.writer_features) - WRITABLE)
+    if unknown or protocol.writer > 7 or 4 < protocol.writer < 7:
+        raise UnsupportedTable(
+            f"{where} asks its writers for {', '.join(unknown) or f'version {protocol.writer}'}, which this program "
+            "does not know; nothing was written"
+        )
+    if configuration.get("delta.appendOnly", "").lower() == "true":
+        raise UnsupportedTable(f"{where} is append-only (delta.appendOnly), so no row can be replaced; unset that")
+    constraints = [name for name in configuration if name.startswith("delta.constraints.")]
+    if constraints:
+        raise UnsupportedTable(
+            f"{where} has the constraints {constraints}, which only the strategy copy_on_write checks; drop them, "
+            "or keep that strategy"
+        )

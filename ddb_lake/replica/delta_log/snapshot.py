@@ -1,0 +1,276 @@
+"""A table as it is at one version, from its newest checkpoint and the commits after it.
+
+Delta protocol: "Action Reconciliation", "Checkpoints", "Last Checkpoint File". Cost: one checkpoint and the few
+commits after it, however long the table has lived.
+"""
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import orjson
+import polars as pl
+from deltalake import Schema
+
+from ddb_lake.replica.delta_log.actions import AddFile, Metadata, TableProtocol, Tombstone
+from ddb_lake.replica.errors import DamagedLog, UnsupportedTable
+from ddb_lake.replica.location import Location
+from ddb_lake.replica.store import TableStore
+
+LOG = "_delta_log"
+
+LAST_CHECKPOINT = f"{LOG}/_last_checkpoint"
+
+COMMIT = re.compile(r"(\d{20})\.json")
+CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")
+
+READABLE = frozenset({"deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "variantType"})
+"""The reader features that this package understands; of V2 checkpoints only the classic ones.
+
+No column of ours is a variant. But delta-rs (1.6) adds the feature to any table with deletion vectors whose
+properties it alters.
+"""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A table at one version.
+
+    Args:
+        location: Where it is.
+        number: The version.
+        protocol: What it asks of readers and writers.
+        metadata: Its schema and properties.
+        files: The data files by their paths in the log.
+        transactions: The app transactions' versions.
+        infos: What the commits since the checkpoint tell of themselves, by version.
+        tombstones: The removed files that the log still tells of; only where they were asked for.
+        commits_since_checkpoint: How many commits were read one by one.
+    """
+
+    location: Location
+    number: int
+    protocol: TableProtocol
+    metadata: Metadata
+    files: Mapping[str, AddFile]
+    transactions: Mapping[str, int] = field(default_factory=dict[str, int])
+    infos: Mapping[int, Mapping[str, Any]] = field(default_factory=dict[int, Mapping[str, Any]])
+    tombstones: tuple[Tombstone, ...] = ()
+    commits_since_checkpoint: int = 0
+
+    def version(self) -> int:
+        """Return the version, as delta-rs's tables do."""
+        return self.number
+
+    def transaction_version(self, app_id: str) -> int | None:
+        """Return an app transaction's version, as delta-rs's tables do."""
+        return self.transactions.get(app_id)
+
+    def schema(self) -> Schema:
+        """Return the schema with its fields' metadata."""
+        return Schema.from_json(self.metadata.schema)
+
+    @property
+    def has_deletion_vectors(self) -> bool:
+        """Whether writers may write deletion vectors: the feature is there, and switched on."""
+        return (
+            "deletionVectors" in self.protocol.writer_features
+            and self.metadata.configuration.get("delta.enableDeletionVectors", "").lower() == "true"
+        )
+
+    def property(self, name: str) -> str | None:
+        """Return a table property."""
+        return self.metadata.configuration.get(name)
+
+
+def commit_path(version: int) -> str:
+    """Return where the commit of a version is."""
+    return f"{LOG}/{version:020}.json"
+
+
+def read_snapshot(
+    store: TableStore, location: Location, at: int | None = None, *, with_tombstones: bool = False
+) -> Snapshot | None:
+    """Return the table as it is now, or at a version; None if there is no table.
+
+    Raises:
+        DamagedLog: If commits are missing between those that are there.
+        UnsupportedTable: If the table asks for a reader feature that is not known here.
+    """
+    replay = _Replay(location, with_tombstones=with_tombstones)
+    checkpoint, names = _find(store, at)
+    number = -1
+    if checkpoint is not None:
+        number = checkpoint[0]
+        for data in store.get_many([f"{LOG}/{name}" for name in checkpoint[1]]):
+            replay.take_checkpoint(data)
+    commits = sorted(version for name in names if (version := _commit_version(name)) is not None and version > number)
+    if at is not None:
+        commits = [version for version in commits if version <= at]
+    expected = list(range(number + 1, number + 1 + len(commits)))
+    if commits != expected:
+        lost = sorted(set(range(number + 1, commits[-1])) - set(commits))
+        raise DamagedLog(
+            f"{location}: the log has no commit {lost[0]}, and no checkpoint after it that is pointed to: "
+            "restore the file, or remove the replica's folder and materialise its initial load and windows again"
+        )
+    for version, data in zip(commits, store.get_many([commit_path(version) for version in commits]), strict=True):
+        replay.take_commit(version, data)
+        number = version
+    if number < 0:
+        return None
+    if at is not None and number < at:
+        raise DamagedLog(f"{location} has no version {at}; its newest is {number}")
+    return replay.snapshot(number, len(commits))
+
+
+def _find(store: TableStore, at: int | None) -> tuple[tuple[int, list[str]] | None, list[str]]:
+    """Return the newest complete checkpoint (version, names) and the names in the log from it on."""
+    told: Mapping[str, Any] | None = None
+    if at is None:
+        try:
+            told = cast("Mapping[str, Any]", orjson.loads(store.get(LAST_CHECKPOINT)))
+        except (FileNotFoundError, orjson.JSONDecodeError):
+            told = None  # only a hint: the listing tells all
+    after = "" if told is None or "version" not in told else f"{int(told['version']):020}."
+    names = store.names(LOG, after)
+    checkpoint = _newest_checkpoint(names, at)
+    if checkpoint is None and after:
+        names = store.names(LOG)
+        checkpoint = _newest_checkpoint(names, at)
+    return checkpoint, names
+
+
+def _newest_checkpoint(names: Iterable[str], at: int | None) -> tuple[int, list[str]] | None:
+    parts: dict[tuple[int, int], list[str]] = {}
+    for name in names:
+        match = CHECKPOINT.fullmatch(name)
+        if match and (at is None or int(match[1]) <= at):
+            parts.setdefault((int(match[1]), int(match[3] or 1)), []).append(name)
+    whole = [(version, sorted(found)) for (version, count), found in parts.items() if len(found) == count]
+    return max(whole, default=None)
+
+
+def _commit_version(name: str) -> int | None:
+    match = COMMIT.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+class _Replay:
+    """Actions being reconciled: the newest of each kind and file counts."""
+
+    def __init__(self, location: Location, *, with_tombstones: bool) -> None:
+        self._location = location
+        self._with_tombstones = with_tombstones
+        self._files: dict[tuple[str, str | None], AddFile] = {}
+        self._transactions: dict[str, int] = {}
+        self._infos: dict[int, Mapping[str, Any]] = {}
+        self._tombstones: list[Tombstone] = []
+        self._protocol: TableProtocol | None = None
+        self._metadata: Metadata | None = None
+
+    def take_checkpoint(self, data: bytes) -> None:
+        wanted = ["add", "txn", "metaData", "protocol", *(["remove"] if self._with_tombstones else [])]
+        schema = pl.read_parquet_schema(io.BytesIO(data))
+        frame = pl.read_parquet(io.BytesIO(data), columns=[name for name in wanted if name in schema])
+        if (
+            "sidecar" in schema
+            and pl.read_parquet(io.BytesIO(data), columns=["sidecar"])["sidecar"].is_not_null().any()
+        ):
+            raise UnsupportedTable(
+                f"{self._location} has a checkpoint with sidecars (V2), which this program can't read: "
+                "set the table property delta.checkpointPolicy to classic, and write a checkpoint"
+            )
+        for name in frame.columns:
+            for told in frame[name].drop_nulls().to_list():
+                if told.get("path" if name in ("add", "remove") else _ALWAYS[name]) is not None:
+                    self._take(name, _plain(told))
+
+    def take_commit(self, version: int, data: bytes) -> None:
+        added: list[Mapping[str, Any]] = []
+        for line in data.splitlines():
+            if not line.strip():
+                continue
+            try:
+                action = cast("Mapping[str, Any]", orjson.loads(line))
+            except orjson.JSONDecodeError as error:
+                raise DamagedLog(
+                    f"{self._location}/{commit_path(version)} holds a line that is not JSON: restore the file"
+                ) from error
+            for name, told in action.items():
+                if name == "add":
+                    added.append(told)  # after the commit's removes, which may name the same path
+                elif name == "commitInfo":
+                    self._infos[version] = told
+                else:
+                    self._take(name, told)
+        for told in added:
+            self._take("add", told)
+
+    def snapshot(self, number: int, commits: int) -> Snapshot:
+        if self._protocol is None or self._metadata is None:
+            raise DamagedLog(f"{self._location}: the log up to version {number} has no protocol or no metadata")
+        unknown = sorted(set(self._protocol.reader_features) - READABLE)
+        if unknown or self._protocol.reader == 2 or self._protocol.reader > 3:
+            raise UnsupportedTable(
+                f"{self._location} asks its readers for {', '.join(unknown) or f'version {self._protocol.reader}'}, "
+                "which this program does not know; nothing was read"
+            )
+        return Snapshot(
+            location=self._location,
+            number=number,
+            protocol=self._protocol,
+            metadata=self._metadata,
+            files={each.path: each for each in self._files.values()},
+            transactions=self._transactions,
+            infos=self._infos,
+            tombstones=tuple(self._tombstones),
+            commits_since_checkpoint=commits,
+        )
+
+    def _take(self, name: str, told: Mapping[str, Any]) -> None:
+        match name:
+            case "add":
+                file = AddFile.from_json(told)
+                self._files[file.key] = file
+            case "remove":
+                vector = told.get("deletionVector")
+                tombstone = Tombstone.from_json(told)
+                unique = None if vector is None or tombstone.deletion_vector is None else tombstone.deletion_vector
+                self._files.pop((tombstone.path, None if unique is None else unique.unique_id), None)
+                if self._with_tombstones:
+                    self._tombstones.append(tombstone)
+            case "txn":
+                self._transactions[told["appId"]] = told["version"]
+            case "metaData":
+                self._metadata = Metadata.from_json(told)
+            case "protocol":
+                self._protocol = TableProtocol.from_json(told)
+            case _:
+                pass  # cdc, domainMetadata and whatever else does not change which rows there are
+
+
+_ALWAYS = {"txn": "appId", "metaData": "id", "protocol": "minReaderVersion"}
+"""A field of each action that is never null: where it is, the checkpoint's row is of another action."""
+
+
+def _plain(value: Any) -> Any:
+    """Return a checkpoint's value as JSON would have it: no nulls, and maps as dicts."""
+    return dict(_members(cast("dict[str, Any]", value))) if isinstance(value, dict) else value
+
+
+def _members(told: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in told.items():
+        if isinstance(value, dict):
+            members = cast("dict[str, Any]", value)
+            if name in ("partitionValues", "configuration", "tags", "options"):
+                yield name, members
+            elif any(member is not None for member in members.values()):
+                yield name, dict(_members(members))
+        elif isinstance(value, list) and name in ("partitionValues", "configuration", "tags", "options"):
+            pairs = cast("list[dict[str, Any]]", value)
+            yield name, {pair["key"]: pair["value"] for pair in pairs}
+        elif value is not None:
+            yield name, value

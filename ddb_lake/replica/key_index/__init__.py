@@ -1,0 +1,28 @@
+"""The key index: where the row of each key is, so that a window reads no more than it changes."""
+
+from ddb_lake.replica.key_index.fingerprints import fingerprints
+from ddb_lake.replica.key_index.index import (
+    FOLDER,
+    Candidates,
+    KeyIndex,
+    join_rows,
+    read_data_file,
+    rows_of,
+    segment_path,
+    write_segment,
+)
+from ddb_lake.replica.key_index.segment import Rows, encode_segment
+
+__all__ = [
+    "FOLDER",
+    "Candidates",
+    "KeyIndex",
+    "Rows",
+    "encode_segment",
+    "fingerprints",
+    "join_rows",
+    "read_data_file",
+    "rows_of",
+    "segment_path",
+    "write_segment",
+]

@@ -1,0 +1,51 @@
+"""A second hash of a row's key, so that an index tells keys apart whose `_key_hash` is the same.
+
+`_key_hash` (64 bits) finds candidates; the fingerprint (64 bits more, of the key's own columns) decides. Two keys of
+one table that agree in both are expected once in 2^64 such pairs of equal hashes: never.
+"""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ddb_lake.replica.columns import Column
+
+PERSON = b"ddb_lake key"
+"""Tells these hashes from others of the same text, such as the key hash itself."""
+
+Fingerprints = npt.NDArray[np.uint64]
+
+
+def key_columns(columns: Iterable[Column]) -> list[tuple[str, pl.DataType]]:
+    """Return the names and types of the columns that hold the key, in an order that late columns leave alone."""
+    return sorted(((column.name, column.dtype) for column in columns if column.is_key), key=lambda each: each[0])
+
+
+def fingerprints(frame: pl.DataFrame, keys: Iterable[str]) -> Fingerprints:
+    """Return each row's fingerprint.
+
+    Equal exactly where all key columns are, null equal to null. A column that the table gets later is null in
+    older rows and leaves their fingerprints as they are, and so does one that the frame lacks.
+    """
+    parts = [_part(name, frame.schema[name]) for name in sorted(keys) if name in frame.columns]
+    if not frame.height or not parts:
+        return np.zeros(frame.height, dtype=np.uint64)
+    texts = frame.select(pl.concat_str(parts).alias("key"))["key"].to_list()
+    start = blake2b(digest_size=8, person=PERSON)
+    digests = bytearray()
+    for text in texts:
+        state = start.copy()
+        state.update(text.encode())
+        digests += state.digest()
+    return np.frombuffer(bytes(digests), dtype="<u8")
+
+
+def _part(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Return a column's part of the key's text: its name, the length and the value; empty where it is null."""
+    column = pl.col(name)
+    text = column.bin.encode("hex") if dtype == pl.Binary() else column.cast(pl.String())
+    told = pl.concat_str(pl.lit(f"{name}\x00"), text.str.len_bytes().cast(pl.String()), pl.lit(":"), text)
+    return pl.when(column.is_null()).then(pl.lit("")).otherwise(told)

@@ -1,0 +1,251 @@
+"""The key index of a replica: a segment beside each data file, searched for the keys of a window.
+
+It is a cache. The log alone says which data files there are and which of their rows are dead; a segment that is
+absent or damaged is made again from its data file, in memory that one data file's keys need.
+"""
+
+import contextlib
+import io
+import logging
+import mmap
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ddb_lake.replica.columns import KEY_HASH, TIE_BREAK, WRITE_TIME
+from ddb_lake.replica.delta_log import AddFile
+from ddb_lake.replica.errors import DamagedDataFile
+from ddb_lake.replica.key_index.fingerprints import fingerprints
+from ddb_lake.replica.key_index.segment import I64, U64, DamagedSegment, Found, Rows, Segment, encode_segment
+from ddb_lake.replica.store import TableStore
+
+_LOG = logging.getLogger(__name__)
+
+FOLDER = "_idx"
+"""Where the segments are; other tools' vacuums leave folders with an underscore alone."""
+
+CACHE_VARIABLE = "DDB_LAKE_CACHE"
+"""Names the folder where segments of tables on S3 are kept between windows; by default one for temporary files."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows of data files, live or dead, that have the keys that were searched.
+
+    Args:
+        probes: For each, which of the searched keys it has.
+        files: For each, which of the data files it is in.
+        rows: What the index knows of them.
+    """
+
+    probes: I64
+    files: I64
+    rows: Rows
+
+
+def segment_path(object_path: str) -> str:
+    """Return where the segment of a data file is."""
+    return f"{FOLDER}/{quote(object_path, safe='-_.~')}"
+
+
+def rows_of(frame: pl.DataFrame, keys: Sequence[str]) -> Rows:
+    """Return the rows of a data file as its index knows them."""
+    return Rows(
+        hashes=frame[KEY_HASH].to_numpy().astype(np.int64),
+        fingerprints=fingerprints(frame, keys),
+        times=frame[WRITE_TIME].to_numpy().astype(np.int64),
+        ties=frame[TIE_BREAK].to_numpy().astype(np.int64),
+        rows=np.arange(frame.height, dtype=np.int64),
+    )
+
+
+def write_segment(store: TableStore, object_path: str, rows: Rows) -> int:
+    """Write the segment of a data file; return its bytes."""
+    data = encode_segment(rows, object_path)
+    store.put(segment_path(object_path), data)
+    return len(data)
+
+
+class KeyIndex:
+    """The segments of a table's data files.
+
+    Args:
+        store: The table's folder.
+        keys: The names of the key's columns.
+    """
+
+    def __init__(self, store: TableStore, keys: Sequence[str]) -> None:
+        self._store = store
+        self._keys = tuple(keys)
+        self.made_again = 0
+
+    def find(self, files: Sequence[AddFile], hashes: I64, prints: U64) -> Candidates:
+        """Return the rows of some data files that have the searched keys.
+
+        Args:
+            files: Where to search.
+            hashes: The keys' `_key_hash`, in order.
+            prints: Their fingerprints.
+        """
+        probes: list[I64] = []
+        numbers: list[I64] = []
+        found: list[Rows] = []
+        for number, file in enumerate(files):
+            first, last = _range_of(file, hashes)
+            if first == last:
+                continue
+            hits = self._search(file, hashes[first:last], prints[first:last])
+            if len(hits.probes):
+                probes.append(hits.probes + first)
+                numbers.append(np.full(len(hits.probes), number, dtype=np.int64))
+                found.append(hits.rows)
+        return Candidates(_joined(probes), _joined(numbers), join_rows(found))
+
+    def segment(self, file: AddFile) -> Segment:
+        """Return a data file's segment, made again if it is absent or its header is damaged."""
+        try:
+            return Segment(self._load(file), file.object_path, _count(file))
+        except (DamagedSegment, FileNotFoundError) as error:
+            return self._make_again(file, error)
+
+    def rows(self, file: AddFile) -> Rows:
+        """Return all rows of a data file, by the order of their hashes."""
+        try:
+            return self.segment(file).all()
+        except DamagedSegment as error:
+            return self._make_again(file, error).all()
+
+    def _search(self, file: AddFile, hashes: I64, prints: U64) -> Found:
+        try:
+            return self.segment(file).find(hashes, prints)
+        except DamagedSegment as error:
+            return self._make_again(file, error).find(hashes, prints)
+
+    def _make_again(self, file: AddFile, reason: Exception) -> Segment:
+        """Make a segment from its data file, and keep it if the storage lets us: without it all works as well."""
+        self.made_again += 1
+        _LOG.info("the key index of %s is made again: %s", file.object_path, reason)
+        frame = read_key_columns(self._store, file, self._keys)
+        data = encode_segment(rows_of(frame, self._keys), file.object_path)
+        path = segment_path(file.object_path)
+        _forget(self._cache_path(path))
+        try:
+            self._store.put(path, data)
+        except Exception:  # noqa: BLE001 - a cache that can't be written is no reason to stop
+            _LOG.warning("the key index of %s could not be written", file.object_path, exc_info=True)
+        return Segment(np.frombuffer(data, dtype=np.uint8), file.object_path, frame.height)
+
+    def _load(self, file: AddFile) -> npt.NDArray[np.uint8]:
+        path = segment_path(file.object_path)
+        local = self._store.local_path(path)
+        if local is None:
+            local = self._fetched(path)
+        return _map(local)
+
+    def _fetched(self, path: str) -> Path:
+        """Return the local copy of a segment on S3. Segments never change, so a copy stays true."""
+        local = self._cache_path(path)
+        assert local is not None
+        if not local.exists():
+            data = self._store.get(path)
+            local.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=local.parent)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(name).replace(local)
+        return local
+
+    def _cache_path(self, path: str) -> Path | None:
+        if self._store.local_path(path) is not None:
+            return None
+        folder = os.environ.get(CACHE_VARIABLE) or f"{tempfile.gettempdir()}/ddb_lake_{os.getuid()}"
+        return Path(folder) / blake2b(path.encode(), digest_size=16).hexdigest()
+
+
+def read_key_columns(store: TableStore, file: AddFile, keys: Sequence[str]) -> pl.DataFrame:
+    """Return the columns of a data file that its index is made of.
+
+    Raises:
+        DamagedDataFile: If the file is absent or is no Parquet file.
+    """
+    data = read_data_file(store, file)
+    present = pl.read_parquet_schema(io.BytesIO(data))
+    wanted = [KEY_HASH, WRITE_TIME, TIE_BREAK, *(name for name in keys if name in present)]
+    return pl.read_parquet(io.BytesIO(data), columns=wanted)
+
+
+def read_data_file(store: TableStore, file: AddFile) -> bytes:
+    """Return the bytes of a data file.
+
+    Raises:
+        DamagedDataFile: If it is absent or has another size than the log tells.
+    """
+    try:
+        data = store.get(file.object_path)
+    except FileNotFoundError as error:
+        raise DamagedDataFile(f"the data file {file.object_path} is gone; {_REMEDY}") from error
+    if len(data) != file.size:
+        raise DamagedDataFile(
+            f"the data file {file.object_path} has {len(data)} bytes, the log tells {file.size}; {_REMEDY}"
+        )
+    return data
+
+
+_REMEDY = "restore it, or remove the replica's folder and materialise its initial load and windows again"
+
+
+def join_rows(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of several files, one after the other."""
+    return Rows(
+        _joined([each.hashes for each in parts]),
+        np.concatenate([np.zeros(0, np.uint64), *(each.fingerprints for each in parts)]),
+        _joined([each.times for each in parts]),
+        _joined([each.ties for each in parts]),
+        _joined([each.rows for each in parts]),
+    )
+
+
+def _joined(parts: Iterable[I64]) -> I64:
+    return np.concatenate([np.zeros(0, np.int64), *parts])
+
+
+def _range_of(file: AddFile, hashes: I64) -> tuple[int, int]:
+    """Return which of the hashes may be in a file, by the bounds that the log tells."""
+    least = _bound(file, "minValues")
+    most = _bound(file, "maxValues")
+    first = 0 if least is None else int(np.searchsorted(hashes, np.int64(least), "left"))
+    last = len(hashes) if most is None else int(np.searchsorted(hashes, np.int64(most), "right"))
+    return first, max(first, last)
+
+
+def _bound(file: AddFile, name: str) -> int | None:
+    bounds: Mapping[str, int] = file.told.get(name) or {}
+    return bounds.get(KEY_HASH)
+
+
+def _count(file: AddFile) -> int:
+    if file.rows is None:
+        raise DamagedSegment("the log does not tell the data file's rows")
+    return file.rows
+
+
+def _map(path: Path) -> npt.NDArray[np.uint8]:
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise DamagedSegment("it is empty")
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.frombuffer(mapped, dtype=np.uint8)
+
+
+def _forget(path: Path | None) -> None:
+    if path is not None:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)

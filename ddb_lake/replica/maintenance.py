@@ -1,0 +1,181 @@
+"""Keeping a replica quick for years: folds, a checkpoint, the log's cleanup, a vacuum; all safe beside windows."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from deltalake import DeltaTable
+
+from ddb_lake.replica import table as delta
+from ddb_lake.replica.commits import write_checkpoint
+from ddb_lake.replica.coverage import Account
+from ddb_lake.replica.delta_log import Snapshot
+from ddb_lake.replica.delta_log.snapshot import LOG
+from ddb_lake.replica.fold import Overtaken, commit_folded, discard, write_folded
+from ddb_lake.replica.folding import Fold, FoldPolicy, plan_folds
+from ddb_lake.replica.location import Location
+from ddb_lake.replica.store import TableStore
+from ddb_lake.replica.vacuum import Vacuumed, vacuum
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What the folds of a maintenance did.
+
+    Args:
+        folds: How many were committed.
+        overtaken: How many were void, because others had removed their files.
+        files_removed: Data files that were folded.
+        files_added: Data files that have taken their place.
+        bytes_read: Of the files folded.
+        bytes_written: Of the new files and their segments of the key index.
+        reasons: Why, each once.
+    """
+
+    folds: int = 0
+    overtaken: int = 0
+    files_removed: int = 0
+    files_added: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MaintenanceReport:
+    """What a maintenance did and what it cost.
+
+    Args:
+        version: The table's version after it.
+        files: Data files after it.
+        live_rows: Rows after it.
+        dead_rows: Dead rows in the data files after it.
+        folded: What the folds did.
+        vacuumed: What was removed for good.
+        checkpoint: Whether a checkpoint was written.
+        log_files_removed: Files of the log that were cleaned up.
+        seconds: How long each part took.
+    """
+
+    version: int
+    files: int
+    live_rows: int
+    dead_rows: int
+    folded: Folded
+    vacuumed: Vacuumed
+    checkpoint: bool
+    log_files_removed: int
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def fold_all(
+    store: TableStore,
+    location: Location,
+    read: Callable[[], tuple[Snapshot, Account]],
+    keys: list[str],
+    policy: FoldPolicy,
+) -> Folded:
+    """Do the folds that are due, one commit each, until none is.
+
+    Args:
+        store: The table's folder.
+        location: Where it is, for messages.
+        read: Returns the table as it is now, and what it holds.
+        keys: The key's columns.
+        policy: When files are folded.
+    """
+    done = Folded()
+    while due := plan_folds(read()[0].files.values(), policy):
+        before = done.folds
+        for fold in due:
+            done = _fold(store, location, read, keys, fold, done)
+        if done.folds == before:
+            break  # others are folding the same files
+    return done
+
+
+def _fold(
+    store: TableStore,
+    location: Location,
+    read: Callable[[], tuple[Snapshot, Account]],
+    keys: list[str],
+    fold: Fold,
+    done: Folded,
+) -> Folded:
+    snapshot, _ = read()
+    sources = [snapshot.files[path] for path in fold.paths if path in snapshot.files]
+    if len(sources) < len(fold.paths):
+        return replace(done, overtaken=done.overtaken + 1)
+    folded = write_folded(store, snapshot, sources, keys)
+
+    def attempt() -> int:
+        newest, account = read()
+        return commit_folded(store, newest, account, folded, fold.reason)
+
+    try:
+        delta.repeat_on_conflict(location, attempt)
+    except Overtaken:
+        discard(store, folded)
+        return replace(done, overtaken=done.overtaken + 1)
+    return Folded(
+        folds=done.folds + 1,
+        overtaken=done.overtaken,
+        files_removed=done.files_removed + len(sources),
+        files_added=done.files_added + (folded.file is not None),
+        bytes_read=done.bytes_read + folded.bytes_read,
+        bytes_written=done.bytes_written + folded.bytes_written,
+        reasons=tuple(dict.fromkeys((*done.reasons, fold.reason))),
+    )
+
+
+def maintain(
+    store: TableStore,
+    location: Location,
+    read: Callable[[], tuple[Snapshot, Account]],
+    read_with_tombstones: Callable[[], tuple[Snapshot, Account]],
+    keys: list[str],
+    policy: FoldPolicy,
+) -> MaintenanceReport:
+    """Fold, write a checkpoint, clean the log up, and vacuum.
+
+    Args:
+        store: The table's folder.
+        location: Where it is.
+        read: Returns the table as it is now, and what it holds.
+        read_with_tombstones: The same, with the files that were removed lately.
+        keys: The key's columns.
+        policy: When files are folded.
+    """
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, begin: float) -> float:
+        now = time.perf_counter()
+        seconds[name] = round(now - begin, 3)
+        return now
+
+    at = time.perf_counter()
+    folded = fold_all(store, location, read, keys, policy)
+    at = timed("fold", at)
+    snapshot, _ = read()
+    checkpoint = snapshot.commits_since_checkpoint > 0 and write_checkpoint(location)
+    at = timed("checkpoint", at)
+    before = len(store.names(LOG))
+    # By the table's own delta.logRetentionDuration, and never beyond the newest checkpoint.
+    DeltaTable(location.uri, storage_options=location.options).cleanup_metadata()
+    removed = before - len(store.names(LOG))
+    at = timed("cleanup", at)
+    snapshot, account = read_with_tombstones()
+    vacuumed = vacuum(store, snapshot, account)
+    timed("vacuum", at)
+    files = snapshot.files.values()
+    return MaintenanceReport(
+        version=snapshot.number,
+        files=len(files),
+        live_rows=sum((each.rows or 0) - each.dead for each in files),
+        dead_rows=sum(each.dead for each in files),
+        folded=folded,
+        vacuumed=vacuumed,
+        checkpoint=checkpoint,
+        log_files_removed=max(0, removed),
+        seconds=seconds,
+    )

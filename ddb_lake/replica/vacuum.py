@@ -1,0 +1,89 @@
+"""Removing the objects that no version of the table needs any more: data files, deletion vectors, index segments.
+
+An object goes only if the newest version does not name it, the log does not tell that it was removed a short while
+ago, no bootstrap waits for it, and it is older than the retention: a writer that is at work names what it has written
+within that time. So this is safe beside anything else that runs.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ddb_lake.replica.bootstrap import staged_files
+from ddb_lake.replica.coverage import Account
+from ddb_lake.replica.delta_log import DeletionVector, Snapshot
+from ddb_lake.replica.delta_log.deletion_vectors import FOLDER as VECTORS
+from ddb_lake.replica.delta_log.deletion_vectors import file_of
+from ddb_lake.replica.delta_log.intervals import parse_interval
+from ddb_lake.replica.key_index import FOLDER as SEGMENTS
+from ddb_lake.replica.key_index import segment_path
+from ddb_lake.replica.store import StoredObject, TableStore
+
+RETENTION = timedelta(days=7)
+"""How long removed files stay where the table has no `delta.deletedFileRetentionDuration`; Delta's default."""
+
+PROBE = "_bootstrap/clock"
+"""An object that is written to see the storage's own clock."""
+
+
+@dataclass(frozen=True)
+class Vacuumed:
+    """What was removed.
+
+    Args:
+        files: How many objects.
+        size: Their bytes.
+    """
+
+    files: int
+    size: int
+
+
+def vacuum(store: TableStore, snapshot: Snapshot, account: Account) -> Vacuumed:
+    """Delete what no version within the retention needs.
+
+    Args:
+        store: The table's folder.
+        snapshot: The newest version, with its tombstones.
+        account: What the table holds.
+    """
+    retention = parse_interval(snapshot.property("delta.deletedFileRetentionDuration"), RETENTION)
+    before = storage_clock(store) - retention
+    kept = needed(snapshot, before) | staged_files(store, account.bootstrap and account.bootstrap.time)
+    gone = [each for each in store.walk() if is_ours(each) and each.path not in kept and each.modified < before]
+    store.delete(each.path for each in gone)
+    return Vacuumed(len(gone), sum(each.size for each in gone))
+
+
+def needed(snapshot: Snapshot, before: datetime) -> set[str]:
+    """Return the paths of all objects that the newest version names, or versions after a time named."""
+    kept: set[str] = set()
+    for file in snapshot.files.values():
+        kept |= {file.object_path, segment_path(file.object_path)} | _vector_files([file.deletion_vector])
+    for tombstone in snapshot.tombstones:
+        if datetime.fromtimestamp(tombstone.deleted_ms / 1000, UTC) >= before:
+            kept |= {tombstone.object_path} | _vector_files([tombstone.deletion_vector])
+    return kept
+
+
+def is_ours(found: StoredObject) -> bool:
+    """Tell whether an object is of a kind that is vacuumed: nobody else's files, and nothing of the log."""
+    folder = found.path.split("/", 1)[0]
+    if folder == VECTORS:
+        return found.path.endswith(".bin")
+    if folder == SEGMENTS:
+        return True
+    hidden = folder.startswith("_") and "=" not in folder
+    return not hidden and found.path.endswith(".parquet")
+
+
+def storage_clock(store: TableStore) -> datetime:
+    """Return the time by the clock that stamps the objects, or by ours if that is behind: the earlier is safe."""
+    store.put(PROBE, b"")
+    (stamped,) = [each.modified for each in store.walk("_bootstrap") if each.path == PROBE]
+    store.delete([PROBE])
+    return min(stamped, datetime.now(UTC))
+
+
+def _vector_files(vectors: Iterable[DeletionVector | None]) -> set[str]:
+    return {path for each in vectors if each is not None and (path := file_of(each)) is not None}

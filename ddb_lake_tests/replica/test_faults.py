@@ -1,0 +1,294 @@
+"""Faults of the storage, and files that are not as they were written: nothing lost, nothing doubled, clear errors."""
+
+import contextlib
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from ddb_lake.replica import Replica
+from ddb_lake.replica.errors import DamagedDeletionVector, DamagedLog, UnsupportedTable
+from ddb_lake.replica.folding import FoldPolicy
+from ddb_lake.replica.strategy import Strategy
+from ddb_lake_tests.replica.faulty import Crash, Fault, Moment, faulty
+from ddb_lake_tests.replica.histories import TABLE_ID, Key, Lake, delete, lake, put, window
+from ddb_lake_tests.replica.readers import by_the_protocol
+
+NAMES = ["id", "seq", "seq__decimal", "value", "_write_time_us"]
+EAGER = FoldPolicy(target_rows=1000, fan=2, dead_share=0.3)
+MANY = 200
+"""Items of a bootstrap: enough that deletion vectors are files of their own."""
+
+
+@pytest.fixture(autouse=True)
+def only_vectors(strategy: Strategy) -> None:
+    if strategy is not Strategy.DELETION_VECTORS:
+        pytest.skip("of our own commits alone")
+
+
+def started(tmp_path: Path) -> tuple[Lake, dict[Key, str]]:
+    """A replica, and what it is after a window that is decoded, but not applied."""
+    tables = lake(tmp_path)
+    items = {Key(f"k{number}"): "0" for number in range(MANY)}
+    tables.bootstrap(items)
+    gone = [f"k{number}" for number in range(0, MANY, 3)]
+    tables.decode(window(0, 15), [put("k1", 1, "1"), put("new", 2, "1"), *(delete(key, 3) for key in gone)])
+    left = {**{key: value for key, value in items.items() if key.id not in gone}, Key("k1"): "1", Key("new"): "1"}
+    return tables, left
+
+
+def operations(tmp_path: Path, work: Callable[[Replica], object]) -> int:
+    """How many writing operations a work does that meets no fault."""
+    tables, _ = started(tmp_path)
+    replica, store = faulty(tables, Fault(-1, "before", Crash()))
+    work(replica)
+    return store.count
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    "error", [Crash("dead"), OSError("No space left on device"), TimeoutError("no answer")], ids=repr
+)
+def test_a_window_survives_a_fault_at_any_of_its_steps(tmp_path: Path, moment: Moment, error: BaseException):
+    steps = operations(tmp_path / "counted", lambda replica: replica.apply(window(0, 15)))
+    assert steps == 4, "data, index, vectors, commit"
+    for step in range(steps):
+        tables, left = started(tmp_path / f"{step}")
+        before = tables.items()
+        replica, _ = faulty(tables, Fault(step, moment, error))
+        committed = step == steps - 1 and moment == "after"
+        if committed and isinstance(error, Exception):
+            replica.apply(window(0, 15))  # the commit's answer was lost, and is found out
+        else:
+            with pytest.raises(type(error)):
+                replica.apply(window(0, 15))
+        assert tables.items() == (left if committed else before)
+        tables.replica.apply(window(0, 15))
+        assert tables.items() == left
+        assert tables.replica.coverage() == (window(0, 15),)
+        tables.replica.maintain(EAGER)
+        assert tables.items() == left
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("error", [Crash("dead"), OSError("503 Slow Down")], ids=repr)
+def test_a_maintenance_survives_a_fault_at_any_of_its_steps(tmp_path: Path, moment: Moment, error: BaseException):
+    for step in itertools.count():
+        tables, left = started(tmp_path / f"{step}")
+        tables.replica.apply(window(0, 15))
+        replica, store = faulty(tables, Fault(step, moment, error))
+        with contextlib.suppress(Crash, OSError):
+            replica.maintain(EAGER)
+        assert tables.items() == left
+        tables.replica.maintain(EAGER)
+        assert tables.items() == left
+        if store.count <= step:
+            assert step >= 4
+            break
+
+
+@pytest.mark.parametrize("operation", ["get", "names", "put", "put_if_absent"])
+def test_a_storage_that_fails_every_call_of_a_kind_fails_the_window_and_nothing_else(tmp_path: Path, operation: str):
+    tables, left = started(tmp_path)
+    before = tables.items()
+
+    class Always(Fault):
+        number = property(lambda self: store.count)  # type: ignore[assignment]
+
+        def __init__(self) -> None:
+            self.moment = "before"
+            self.error = OSError("503 Service Unavailable")
+            self.operations = frozenset({operation})
+
+    replica, store = faulty(tables, None)
+    store.fault = Always()
+    with pytest.raises(OSError, match="503"):
+        replica.apply(window(0, 15))
+    assert tables.items() == before
+    tables.replica.apply(window(0, 15))
+    assert tables.items() == left
+
+
+def test_a_lost_answer_to_a_commit_that_another_writer_made_is_told_from_it(tmp_path: Path):
+    tables, left = started(tmp_path)
+    tables.decode(window(15, 30), [put("k2", 16, "2")])
+    replica, store = faulty(tables, None)
+    commit = store.put_if_absent
+
+    def rival(path: str, data: bytes) -> bool:
+        store.put_if_absent = commit  # type: ignore[method-assign]
+        tables.replica.apply(window(15, 30))
+        raise TimeoutError("no answer")
+
+    store.put_if_absent = rival  # type: ignore[method-assign]
+    replica.apply(window(0, 15))
+    assert tables.items() == left | {Key("k2"): "2"}
+    assert tables.replica.coverage() == (window(0, 30),)
+
+
+def test_a_put_that_a_client_repeats_by_itself_meets_its_own_commit(tmp_path: Path):
+    tables, left = started(tmp_path)
+    replica, store = faulty(tables, None)
+    commit = store.put_if_absent
+
+    def twice(path: str, data: bytes) -> bool:
+        commit(path, data)
+        return commit(path, data)
+
+    store.put_if_absent = twice  # type: ignore[method-assign]
+    version = tables.replica.version()
+    assert replica.apply(window(0, 15)).version == (version or 0) + 1 == tables.replica.version()
+    assert tables.items() == left
+
+
+def vector_file(tables: Lake) -> Path:
+    (found,) = (Path(tables.replica.location.uri) / "_dv").glob("*.bin")
+    return found
+
+
+def flip(file: Path, at: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[at] ^= 1
+    file.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda file: file.unlink(), "is gone"),
+        (lambda file: file.write_bytes(file.read_bytes()[:-1]), "there are not .* bytes"),
+        (lambda file: file.write_bytes(b"\x02" + file.read_bytes()[1:]), "of format '02'"),
+        (lambda file: flip(file, 40), "checksum .* is wrong"),
+    ],
+    ids=["absent", "cut", "another format", "a bit flipped"],
+)
+def test_a_damaged_vector_stops_the_window_and_is_named(
+    tmp_path: Path, damage: Callable[[Path], object], message: str
+):
+    tables, _ = started(tmp_path)
+    tables.replica.apply(window(0, 15))
+    tables.decode(window(15, 30), [put("k2", 16, "2"), put("k5", 16, "2")])
+    damage(vector_file(tables))
+    version = tables.replica.version()
+    with pytest.raises(DamagedDeletionVector, match=f"{message}.*restore the file"):
+        tables.replica.apply(window(15, 30))
+    with pytest.raises(DamagedDeletionVector, match=message):
+        tables.replica.maintain(EAGER)
+    assert tables.replica.version() == version
+
+
+def test_an_index_of_another_table_is_not_believed(tmp_path: Path):
+    tables, left = started(tmp_path / "one")
+    other, _ = started(tmp_path / "other")
+    mine = sorted((Path(tables.replica.location.uri) / "_idx").glob("*"))
+    theirs = sorted((Path(other.replica.location.uri) / "_idx").glob("*"))
+    for segment, foreign in zip(mine, theirs, strict=True):
+        shutil.copyfile(foreign, segment)
+    done = tables.replica.apply(window(0, 15))
+    assert done.effort.segments_made_again == len(mine)
+    assert tables.items() == left
+
+
+def test_every_bit_of_an_index_that_is_flipped_is_noticed_or_harmless(tmp_path: Path):
+    for bit in range(0, 64 * 8 * 8, 37):
+        folder = tmp_path / f"{bit}"
+        tables = lake(folder)
+        tables.bootstrap({Key("aa"): "0", Key("b"): "0", Key("c"): "0", Key("dddd"): "0"})
+        tables.decode(window(0, 15), [put("b", 1, "1"), delete("aa", 1), put("eeeee", 1, "1")])
+        for segment in (Path(tables.replica.location.uri) / "_idx").glob("*"):
+            data = bytearray(segment.read_bytes())
+            data[bit // 8 % len(data)] ^= 1 << bit % 8
+            segment.write_bytes(bytes(data))
+        tables.replica.apply(window(0, 15))
+        assert tables.items() == {Key("b"): "1", Key("c"): "0", Key("dddd"): "0", Key("eeeee"): "1"}
+        shutil.rmtree(folder)
+
+
+def test_an_index_that_can_not_be_written_is_done_without(tmp_path: Path):
+    tables, left = started(tmp_path)
+    index = Path(tables.replica.location.uri) / "_idx"
+    shutil.rmtree(index)
+    replica, store = faulty(tables, None)
+    put_object = store.put
+
+    def full(path: str, data: bytes) -> None:
+        if path.startswith("_idx/") and "bootstrap" in path:
+            raise OSError("No space left on device")
+        put_object(path, data)
+
+    store.put = full  # type: ignore[method-assign]
+    assert replica.apply(window(0, 15)).effort.segments_made_again == 2
+    assert tables.items() == left
+
+
+def test_a_hole_in_the_log_is_refused(tmp_path: Path):
+    tables, _ = started(tmp_path)
+    for _ in range(3):
+        tables.replica.apply(window(0, 15))
+    (Path(tables.replica.location.uri) / "_delta_log" / f"{2:020}.json").unlink()
+    with pytest.raises(DamagedLog, match="has no commit 2"):
+        tables.replica.apply(window(0, 15))
+
+
+def test_a_clock_that_jumps_back_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from ddb_lake.replica.delta_log import commit as module
+
+    tables, left = started(tmp_path)
+    monkeypatch.setattr(module.time, "time", lambda: 1_000_000_000.0)
+    tables.replica.apply(window(0, 15))
+    tables.replica.maintain(EAGER)
+    assert tables.items() == left
+    assert len(by_the_protocol(tables.replica.location.uri, NAMES)) == len(left)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("delta.enableChangeDataFeed", "true", "change data feed.*move the table to copy_on_write"),
+        ("delta.appendOnly", "true", "append-only"),
+    ],
+)
+def test_what_our_commits_would_not_keep_is_refused(tmp_path: Path, name: str, value: str, message: str):
+    tables, left = started(tmp_path)
+    before = tables.items()
+    DeltaTable(tables.replica.location.uri).alter.set_table_properties({name: value})
+    with pytest.raises(UnsupportedTable, match=message):
+        tables.replica.apply(window(0, 15))
+    assert tables.items() == before
+    DeltaTable(tables.replica.location.uri).alter.set_table_properties({name: "false"})
+    tables.replica.apply(window(0, 15))
+    assert tables.items() == left
+
+
+def test_a_table_with_a_change_data_feed_does_not_get_deletion_vectors(tmp_path: Path):
+    tables, left = started(tmp_path)
+    tables.replica.convert(Strategy.COPY_ON_WRITE)
+    DeltaTable(tables.replica.location.uri).alter.set_table_properties({"delta.enableChangeDataFeed": "true"})
+    with pytest.raises(UnsupportedTable, match="change data feed"):
+        tables.replica.convert(Strategy.DELETION_VECTORS)
+    version = tables.replica.apply(window(0, 15)).version
+    assert tables.items() == left
+    told = DeltaTable(tables.replica.location.uri).load_cdf(starting_version=version).read_all()
+    kinds = sorted(told.column("_change_type").to_pylist())
+    gone = MANY // 3 + 1
+    assert kinds == sorted(["delete"] * gone + ["insert", "update_preimage", "update_postimage"])
+
+
+def test_two_writers_that_never_heard_of_each_other_lose_nothing(tmp_path: Path):
+    tables, left = started(tmp_path)
+    tables.decode(window(15, 30), [put("k2", 16, "2")])
+    one, store = faulty(tables, None)
+    commit = store.put_if_absent
+    other = Replica(tables.replica.location, TABLE_ID, tables.log)
+
+    def late(path: str, data: bytes) -> bool:
+        store.put_if_absent = commit  # type: ignore[method-assign]
+        other.apply(window(15, 30))
+        return commit(path, data)
+
+    store.put_if_absent = late  # type: ignore[method-assign]
+    one.apply(window(0, 15))
+    assert tables.items() == left | {Key("k2"): "2"}

@@ -1,0 +1,320 @@
+"""Folds, vacuums and checkpoints change what a table costs, and never a row of it."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from ddb_lake.replica import Location, Replica
+from ddb_lake.replica.delta_log import AddFile, DeletionVector
+from ddb_lake.replica.errors import NotBootstrapped
+from ddb_lake.replica.folding import FoldPolicy, plan_folds
+from ddb_lake.replica.store import ObjectTableStore
+from ddb_lake.replica.strategy import Strategy
+from ddb_lake_tests.replica.histories import TABLE_ID, Key, Lake, delete, lake, put, window
+from ddb_lake_tests.replica.readers import read_by_all
+
+NAMES = ["_key_hash", "_write_time_us", "_tie_break", "id", "seq", "seq__decimal", "value"]
+
+EAGER = FoldPolicy(target_rows=1000, fan=2, dead_share=0.3, class_ratio=2)
+"""Folds whatever it may."""
+
+
+@pytest.fixture
+def vectors(strategy: Strategy) -> None:
+    if strategy is not Strategy.DELETION_VECTORS:
+        pytest.skip("of deletion vectors alone")
+
+
+def file(name: str, rows: int, dead: int = 0, **partition: str) -> AddFile:
+    vector = DeletionVector("u", "x", 1, dead, 1) if dead else None
+    return AddFile(name, 1, 0, partition, f'{{"numRecords":{rows}}}', vector)
+
+
+@dataclass(frozen=True)
+class Case:
+    told: str
+    files: list[AddFile]
+    folds: list[set[str]]
+
+
+POLICY = FoldPolicy(target_rows=1000, fan=3, dead_share=0.4, class_ratio=3)
+
+CASES = [
+    Case("a full file without dead rows is left alone", [file("a", 1000), file("b", 250)], []),
+    Case("small files wait for their class to fill", [file("a", 10), file("b", 12)], []),
+    Case("a full class is folded", [file("a", 10), file("b", 12), file("c", 14)], [{"a", "b", "c"}]),
+    Case("other classes are not mixed in", [file("a", 10), file("b", 12), file("c", 200)], []),
+    Case("a full file with few dead rows is left alone", [file("a", 1000, 399)], []),
+    Case("a full file with many dead rows is rewritten", [file("a", 1000, 400)], [{"a"}]),
+    Case("files with many dead rows go together", [file("a", 1000, 500), file("b", 900, 450)], [{"a", "b"}]),
+    Case(
+        "a fold fits into memory",
+        [file(name, 1500, 600) for name in "abc"],
+        [{"a"}, {"b"}, {"c"}],
+    ),
+    Case("partitions are apart", [file("a", 10, p="x"), file("b", 10, p="x"), file("c", 10, p="y")], []),
+    Case("a small file of which most is dead does not wait", [file("a", 100, 80)], [{"a"}]),
+    Case("a file of unknown size is left alone", [AddFile("a", 1, 0), file("b", 10), file("c", 10)], []),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.told)
+def test_what_is_folded(case: Case):
+    assert [set(fold.paths) for fold in plan_folds(case.files, POLICY)] == case.folds
+
+
+def grown(tmp_path: Path, windows: int = 6) -> tuple[Lake, dict[Key, str]]:
+    """A replica of some windows, each with an insert, an update and a delete."""
+    tables = lake(tmp_path)
+    items = {Key(f"k{number}"): "0" for number in range(10)}
+    tables.bootstrap(items)
+    for number in range(windows):
+        at = 15 * number
+        tables.decode(
+            window(at, at + 15),
+            [put(f"new{number}", at, "1"), put(f"k{number}", at + 1, f"{number}"), delete(f"k{9 - number}", at + 2)],
+        )
+        tables.replica.apply(window(at, at + 15))
+        items[Key(f"new{number}")] = "1"
+        items[Key(f"k{number}")] = f"{number}"
+        items.pop(Key(f"k{9 - number}"), None)
+    assert tables.items() == items
+    return tables, items
+
+
+def age(tables: Lake, days: float, *, log: bool = True) -> None:
+    """Make all objects older than they are, as the file system tells; perhaps not those of the log."""
+    then = time.time() - days * 86400
+    for path in Path(tables.replica.location.uri).rglob("*"):
+        if path.is_file() and (log or "_delta_log" not in path.parts):
+            os.utime(path, (then, then))
+
+
+def test_a_fold_keeps_every_row_and_the_coverage(tmp_path: Path, vectors: None):
+    tables, items = grown(tmp_path)
+    before = tables.replica.coverage()
+    rows = read_by_all(tables.replica.location.uri, NAMES)
+    report = tables.replica.maintain(EAGER)
+    assert report.folded.folds >= 1
+    assert report.live_rows == len(items)
+    assert report.files <= 2
+    assert read_by_all(tables.replica.location.uri, NAMES) == rows
+    assert tables.items() == items
+    assert tables.replica.coverage() == before
+    newest = DeltaTable(tables.replica.location.uri).history(1)[0]
+    assert newest["operation"] == "OPTIMIZE"
+
+
+def test_a_fold_tells_readers_that_no_row_has_changed(tmp_path: Path, vectors: None):
+    tables, _ = grown(tmp_path)
+    version = tables.replica.version()
+    tables.replica.maintain(EAGER)
+    commit = Path(tables.replica.location.uri) / "_delta_log" / f"{(version or 0) + 1:020}.json"
+    text = commit.read_text()
+    assert '"add"' in text
+    assert '"dataChange":true' not in text
+    assert text.count('"dataChange":false') > 2
+
+
+def test_a_maintenance_with_nothing_to_do_does_nothing(tmp_path: Path):
+    tables, items = grown(tmp_path)
+    tables.replica.maintain(EAGER)
+    version = tables.replica.version()
+    report = tables.replica.maintain(EAGER)
+    assert (report.folded.folds, report.checkpoint, report.vacuumed.files) == (0, False, 0)
+    assert tables.replica.version() == version
+    assert tables.items() == items
+
+
+def test_maintenance_before_the_bootstrap_says_what_is_missing(tmp_path: Path):
+    with pytest.raises(NotBootstrapped, match="commit the bootstrap"):
+        lake(tmp_path).replica.maintain()
+
+
+class Interrupted(ObjectTableStore):
+    """Lets others act just before a commit of ours."""
+
+    def __init__(self, location: Location, *interruptions: Callable[[], object]) -> None:
+        super().__init__(location)
+        self.interruptions = list(interruptions)
+
+    def put_if_absent(self, path: str, data: bytes) -> bool:
+        if self.interruptions:
+            self.interruptions.pop(0)()
+        return super().put_if_absent(path, data)
+
+
+def interrupted(tables: Lake, *interruptions: Callable[[], object]) -> Replica:
+    location = tables.replica.location
+    store = Interrupted(location, *interruptions)
+    return Replica(location, TABLE_ID, tables.log, tables.replica.wanted_strategy, store=store)
+
+
+def test_a_window_applied_during_a_fold_is_kept_by_it(tmp_path: Path, vectors: None):
+    tables, items = grown(tmp_path)
+    tables.decode(window(90, 105), [delete("new0", 91), put("new1", 92, "late"), put("k0", 93, "late")])
+    tables.decode(window(105, 120), [delete("new2", 106)])
+    report = interrupted(
+        tables,
+        lambda: tables.replica.apply(window(90, 105)),
+        lambda: tables.replica.apply(window(105, 120)),
+    ).maintain(EAGER)
+    assert report.folded.folds >= 1
+    assert report.folded.overtaken == 0
+    items |= {Key("new1"): "late", Key("k0"): "late"}
+    del items[Key("new0")], items[Key("new2")]
+    assert tables.items() == items
+    read_by_all(tables.replica.location.uri, NAMES)
+    tables.replica.maintain(EAGER)
+    assert tables.items() == items
+
+
+def test_a_fold_that_another_fold_overtakes_is_void(tmp_path: Path, vectors: None):
+    tables, items = grown(tmp_path)
+    report = interrupted(tables, lambda: tables.replica.maintain(EAGER)).maintain(EAGER)
+    assert report.folded.overtaken >= 1
+    assert tables.items() == items
+
+
+def test_a_fold_that_a_restore_overtakes_is_void(tmp_path: Path, vectors: None):
+    tables, _ = grown(tmp_path, windows=2)
+    interrupted(tables, lambda: DeltaTable(tables.replica.location.uri).restore(1)).maintain(EAGER)
+    held = tables.items()
+    assert held[Key("new0")] == "1"
+    assert Key("new1") not in held
+    assert held[Key("k8")] == "0", "its delete is undone"
+
+
+def test_a_bootstrap_that_comes_during_a_fold_wins(tmp_path: Path, vectors: None):
+    tables, _ = grown(tmp_path)
+    interrupted(tables, lambda: tables.bootstrap({Key("only"): "5"}, "02-export")).maintain(EAGER)
+    assert tables.items() == {Key("only"): "5"}
+
+
+def test_a_window_goes_on_after_folds_that_came_first(tmp_path: Path):
+    tables, items = grown(tmp_path)
+    tables.decode(window(90, 105), [put("k0", 91, "late"), delete("new3", 92)])
+    interrupted(tables, lambda: tables.replica.maintain(EAGER)).apply(window(90, 105))
+    items[Key("k0")] = "late"
+    del items[Key("new3")]
+    assert tables.items() == items
+
+
+def objects(tables: Lake, kind: str) -> set[str]:
+    root = Path(tables.replica.location.uri)
+    return {str(path.relative_to(root)) for path in root.rglob(kind) if "_delta_log" not in path.parts}
+
+
+def test_the_vacuum_removes_what_no_version_needs_and_nothing_else(tmp_path: Path):
+    tables, items = grown(tmp_path)
+    tables.replica.maintain(EAGER)
+    tables.stage({Key("next"): "0"}, "02-export")
+    stray = Path(tables.replica.location.uri) / "part-of-a-crash.parquet"
+    foreign = Path(tables.replica.location.uri) / "notes.txt"
+    for each in (stray, foreign):
+        each.write_bytes(b"x")
+    before = objects(tables, "*.parquet")
+    assert tables.replica.maintain(EAGER).vacuumed.files == 0, "all is younger than the retention"
+    age(tables, 30)
+    DeltaTable(tables.replica.location.uri).alter.set_table_properties(
+        {"delta.deletedFileRetentionDuration": "interval 0 seconds"}
+    )
+    report = tables.replica.maintain(EAGER)
+    assert report.vacuumed.files > 0
+    left = objects(tables, "*.parquet")
+    assert stray.name not in left
+    assert foreign.exists()
+    snapshot = tables.replica.snapshot()
+    assert snapshot is not None
+    live = {each.object_path for each in snapshot.files.values()}
+    assert left < before
+    assert live <= left
+    assert tables.items() == items
+    assert read_by_all(tables.replica.location.uri, NAMES, cleaned=True)
+    tables.decode(window(90, 105), [put("k0", 91, "late")])
+    tables.replica.apply(window(90, 105))
+    assert tables.items() == items | {Key("k0"): "late"}
+
+
+def test_removed_files_stay_for_the_retention(tmp_path: Path, vectors: None):
+    tables, _ = grown(tmp_path)
+    version = tables.replica.version()
+    rows = len(tables.items())
+    age(tables, 30, log=False)
+    tables.replica.maintain(EAGER)
+    assert pl.scan_delta(tables.replica.location.uri, version=version).collect().height == rows
+
+
+def test_a_full_vacuum_by_delta_rs_leaves_live_vectors_and_the_index_alone(tmp_path: Path):
+    tables, items = grown(tmp_path)
+    before = objects(tables, "_*/*")
+    DeltaTable(tables.replica.location.uri).vacuum(0, dry_run=False, enforce_retention_duration=False, full=True)
+    assert objects(tables, "_*/*") == before
+    assert tables.items() == items
+    tables.decode(window(90, 105), [put("k0", 91, "late")])
+    tables.replica.apply(window(90, 105))
+    assert tables.items() == items | {Key("k0"): "late"}
+
+
+def test_checkpoints_and_cleanup_keep_opening_flat(tmp_path: Path):
+    tables, items = grown(tmp_path)
+    DeltaTable(tables.replica.location.uri).alter.set_table_properties(
+        {"delta.logRetentionDuration": "interval 0 seconds"}
+    )
+    log = Path(tables.replica.location.uri) / "_delta_log"
+    age(tables, 30)
+    report = tables.replica.maintain(EAGER)
+    assert report.checkpoint
+    age(tables, 30)
+    tables.replica.apply(window(0, 15))
+    report = tables.replica.maintain(EAGER)
+    assert report.log_files_removed > 0
+    assert len(list(log.glob("*.json"))) <= 3
+    assert tables.items() == items
+    assert tables.replica.coverage() == (window(0, 90),)
+
+
+@pytest.mark.parametrize("there", list(Strategy), ids=lambda each: each.value)
+def test_a_table_moves_either_way_in_one_commit_and_back(tmp_path: Path, there: Strategy, strategy: Strategy):
+    tables, items = grown(tmp_path)
+    version = tables.replica.version() or 0
+    back = strategy
+    done = tables.replica.convert(there)
+    assert (done.changed, done.version) == ((there is not strategy), version + (there is not strategy))
+    assert tables.replica.strategy() is there
+    assert tables.items() == items
+    assert tables.replica.coverage() == (window(0, 90),)
+    protocol = DeltaTable(tables.replica.location.uri).protocol()
+    assert (protocol.min_reader_version == 1) == (there is Strategy.COPY_ON_WRITE)
+    tables.decode(window(90, 105), [put("k0", 91, "late"), delete("new3", 92), put("fresh", 93, "1")])
+    tables.replica.apply(window(90, 105))
+    items |= {Key("k0"): "late", Key("fresh"): "1"}
+    del items[Key("new3")]
+    assert tables.items() == items
+    read_by_all(tables.replica.location.uri, NAMES)
+    tables.replica.convert(back)
+    assert tables.replica.strategy() is back
+    tables.decode(window(105, 120), [put("k0", 106, "later"), delete("fresh", 107)])
+    tables.replica.apply(window(105, 120))
+    items[Key("k0")] = "later"
+    del items[Key("fresh")]
+    assert tables.items() == items
+    read_by_all(tables.replica.location.uri, NAMES)
+
+
+def test_a_window_that_comes_during_a_conversion_is_kept_by_it(tmp_path: Path, strategy: Strategy):
+    tables, items = grown(tmp_path)
+    tables.decode(window(90, 105), [put("k0", 91, "late"), delete("new3", 92)])
+    other = next(each for each in Strategy if each is not strategy)
+    done = interrupted(tables, lambda: tables.replica.apply(window(90, 105))).convert(other)
+    assert done.changed
+    items[Key("k0")] = "late"
+    del items[Key("new3")]
+    assert tables.items() == items
+    assert tables.replica.strategy() is other
