@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ddb_lake.decoding.errors import CorruptFile, ItemCountMismatch, MalformedRecord
 from ddb_lake.decoding.gunzip import DamagedGzip, opened
 
-BLOCK_BYTES = 4 * 2**20
+BLOCK_BYTES = 2 * 2**20
 """A block has this many bytes of JSON, or one line that is longer."""
 
 LONGEST_LINE = 128 * 2**20
