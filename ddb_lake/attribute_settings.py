@@ -91,6 +91,10 @@ class AttributeSettings(StrictModel):
             raise ValueError(
                 "types: string puts all values into one column of text, where type has no effect; remove one"
             )
+        if self.type == "json" and self.types is TypePolicy.FAIL:
+            raise ValueError(
+                "types: fail can't tell a list from a map where type: json puts both into one column; remove one"
+            )
         return self
 
 
@@ -165,7 +169,13 @@ def rules_of(
                 "remove it from drop, or hash it"
             )
     for path in wanted.hash:
-        if wanted.keep and path[0] not in names and not _is_kept(path, wanted.keep):
+        attribute, *within = path
+        if within and attribute in names:
+            raise ConfigError(
+                f"{where}: hash: {told(path)!r} is within the key attribute {attribute!r}, which has no members; hash "
+                "the attribute, or remove the path"
+            )
+        if wanted.keep and attribute not in names and not _is_kept(path, wanted.keep):
             raise ConfigError(f"{where}: hash: {told(path)!r} is not kept; add it to keep, or remove it from hash")
     secret = environment.get(wanted.hash_key_variable, "") if wanted.hash else ""
     if wanted.hash and not secret.strip():

@@ -52,6 +52,14 @@ def lists(height: int, valid: int, bitmap: Array, offsets: Array, members: pl.Se
     return series
 
 
+def copied(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame whose texts are copied out of the buffers that they are views into."""
+    made = pl.from_arrow(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    assert isinstance(made, pl.DataFrame)
+    assert made.schema == frame.schema
+    return made
+
+
 def _series(dtype: Any, height: int, valid: int, bitmap: Array, *buffers: Array) -> pl.Series:
     validity = None if valid == height else pa.py_buffer(bitmap)
     array = pa.Array.from_buffers(dtype, height, [validity, *map(pa.py_buffer, buffers)], height - valid)

@@ -11,7 +11,7 @@ import polars as pl
 
 from ddb_lake.decoding.errors import DecodeError
 from ddb_lake.decoding.files import Block, ExportFile, read_blocks
-from ddb_lake.decoding.frames import Tally, build_frame, located
+from ddb_lake.decoding.frames import Tally, build_frame, located, unpinned
 from ddb_lake.decoding.schema import ItemSchema
 from ddb_lake.decoding.selecting import SelectingShredder
 from ddb_lake.decoding.shredder import Mode
@@ -90,7 +90,8 @@ def _decode(file: ExportFile, schema: ItemSchema, mode: Mode, workers: int) -> I
         made: list[tuple[pl.DataFrame, Tally]] = []
         for shreds in shredder.shred(block, most_rows):
             try:
-                made.append(build_frame(shreds, mode, schema))
+                frame, tally = build_frame(shreds, mode, schema)
+                made.append((unpinned(frame, shreds), tally))
             except DecodeError as error:
                 raise located(error, file.name, shreds) from None
         return made
@@ -128,15 +129,19 @@ def _in_order(
     """Map on threads, at most `ahead` steps before what has been taken; an error comes after all before it."""
     running: deque[Future[Made]] = deque()
     try:
-        try:
-            for each in given:
-                running.append(pool.submit(function, each))
-                while len(running) > ahead:
+        given = iter(given)
+        while True:
+            try:
+                each = next(given)
+            except StopIteration:
+                break
+            except DecodeError:
+                while running:
                     yield running.popleft().result()
-        except DecodeError:
-            while running:
+                raise
+            running.append(pool.submit(function, each))
+            while len(running) > ahead:
                 yield running.popleft().result()
-            raise
         while running:
             yield running.popleft().result()
     finally:

@@ -24,6 +24,9 @@ ITEM_METADATA = pl.Schema({"_key_hash": pl.Int64(), "_write_time_us": pl.Int64()
 CHANGE_METADATA = pl.Schema({**ITEM_METADATA, "_deleted": pl.Boolean()})
 """The columns of `decode_changes` before those of the schema."""
 
+_MOST_PINNED = 2
+"""How many times what it shows a frame may keep in memory."""
+
 OLD_IMAGE = "_old_image"
 """The column of `decode_changes` that old images are in as canonical DynamoDB JSON, where they are asked for."""
 
@@ -94,6 +97,17 @@ def build_frame(shreds: Shreds, mode: Mode, schema: ItemSchema) -> tuple[pl.Data
         for column in schema.columns
     ]
     return pl.DataFrame([*_metadata(shreds, mode), *attributes]), tally
+
+
+def unpinned(frame: pl.DataFrame, shreds: Shreds) -> pl.DataFrame:
+    """Return a frame that keeps not much more in memory than it shows.
+
+    Its texts are views into the block. Where that is mostly something else (numbers, old images, what is dropped),
+    they are copied, so that whoever gathers frames by their size has not much more than that.
+    """
+    if shreds.data.nbytes + shreds.out_size <= _MOST_PINNED * int(frame.estimated_size()):
+        return frame
+    return arrow.copied(frame)
 
 
 def located(error: DecodeError, name: str, shreds: Shreds) -> DecodeError:

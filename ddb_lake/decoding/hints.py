@@ -96,10 +96,15 @@ def _plain(value: dict[str, Any]) -> Any:
 
 def _iso_times(told: pl.Series) -> pl.Series:
     known = told.to_frame("text").select(pl.when(pl.col("text").str.contains(_ISO)).then(pl.col("text"))).to_series()
-    return known.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+    times = known.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+    return _within_years(times.to_physical())
 
 
 def _epoch_times(cells: Cells, scale: int) -> pl.Series:
-    micros = scaled_integers(cells, scale).to_frame("us")
+    return _within_years(scaled_integers(cells, scale))
+
+
+def _within_years(micros: pl.Series) -> pl.Series:
+    """Return µs since the epoch as timestamps, null where no reader could show them."""
     within = pl.col("us").is_between(_FIRST_US, _LAST_US)
-    return micros.select(pl.when(within).then(pl.col("us"))).to_series().cast(pl.Datetime("us", "UTC"))
+    return micros.to_frame("us").select(pl.when(within).then(pl.col("us"))).to_series().cast(pl.Datetime("us", "UTC"))

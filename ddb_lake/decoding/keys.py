@@ -55,7 +55,7 @@ class KeyReader:
                 "is this an export of another table?"
             )
         self.check(keys)
-        if image is not None and any(image.get(name) != value for name, value in keys.items()):
+        if image is not None and any(not _equal(image.get(name), value) for name, value in keys.items()):
             raise KeyMismatch("the key in NewImage is not the one in Keys")
 
     def hash(self, image: Mapping[str, Any]) -> int:
@@ -69,3 +69,12 @@ class KeyReader:
             payload = canonical.canonical_value(image[name], canonical.DEEPEST)[tag]
             text += f"{before}{orjson.dumps(payload).decode()}}}"
         return canonical.hash_text(text + "}")
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Tell whether two attribute values are the same, in whatever notation."""
+    if one == other:
+        return True
+    if as_object(one) is None or as_object(other) is None:
+        return False
+    return canonical.canonical_value(one, canonical.DEEPEST) == canonical.canonical_value(other, canonical.DEEPEST)

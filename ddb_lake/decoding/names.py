@@ -70,4 +70,8 @@ def _escape(attribute: str) -> str:
     folded = fold(escaped)
     if folded in _RESERVED or folded.startswith(_RESERVED_START):
         escaped = f"%5F{escaped[1:]}"
-    return _COMPANION_ENDING.sub("%5F%5F", escaped)
+    if not _COMPANION_ENDING.search(fold(escaped)):
+        return escaped
+    # By the folded name, because one letter may fold to several: a ligature ends like a companion too.
+    head, _, ending = escaped.rpartition("__")
+    return f"{head}%5F%5F{ending}" if head or ending else escaped

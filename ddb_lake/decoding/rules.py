@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from ddb_lake.decoding.attributes import Arm, decimal_arm, decimal_of
-from ddb_lake.decoding.canonical import canonical_text
+from ddb_lake.decoding.canonical import DEEPEST, canonical_text, canonical_value
 from ddb_lake.decoding.json_values import as_array, as_object
 
 _DECIMAL_HINT = re.compile(r"decimal\(\s*([0-9]{1,2})\s*,\s*([0-9]{1,2})\s*\)")
@@ -80,7 +80,8 @@ class AttributeRule:
 class Selection:
     """Which attributes reach the lake; nothing of the others is written, not even a hash.
 
-    A path names an attribute, and further names go down its maps; lists are passed through to their elements.
+    A path names an attribute, and further names go down its maps; lists are passed through to their elements. Of a
+    value that a longer path can't go down, nothing is kept by `keep`, and all is hashed by `hash`.
 
     Attributes:
         drop: What is left out.
@@ -124,23 +125,32 @@ def _select(members: Mapping[str, Any], drop: Paths, keep: Paths, hashed: Paths,
         if () in below[0] or (keep and not below[1]):
             continue
         if () in below[2]:
-            digest = hmac.new(secret, canonical_text(value).encode(), sha256).hexdigest()
-            selected[name] = {"S": digest}
-        else:
-            inner_keep = () if () in below[1] else below[1]
-            selected[name] = _select_in(value, below[0], inner_keep, below[2], secret)
+            selected[name] = _hash(value, secret)
+            continue
+        kept = _select_in(value, below[0], () if () in below[1] else below[1], below[2], secret)
+        if kept is not None:
+            selected[name] = kept
     return selected
 
 
+def _hash(value: Any, secret: bytes) -> dict[str, str]:
+    text = canonical_text(canonical_value(value, DEEPEST))
+    return {"S": hmac.new(secret, text.encode(), sha256).hexdigest()}
+
+
 def _select_in(value: Any, drop: Paths, keep: Paths, hashed: Paths, secret: bytes) -> Any:
+    """Return what of a value is left, None if nothing is."""
     if not (drop or keep or hashed):
         return value
     ((tag, payload),) = value.items()
     if tag == "M" and (members := as_object(payload)) is not None:
         return {"M": _select(members, drop, keep, hashed, secret)}
     if tag == "L" and (elements := as_array(payload)) is not None:
-        return {"L": [_select_in(element, drop, keep, hashed, secret) for element in elements]}
-    return value
+        selected = (_select_in(element, drop, keep, hashed, secret) for element in elements)
+        return {"L": [element for element in selected if element is not None]}
+    if keep:
+        return None
+    return _hash(value, secret) if hashed else value
 
 
 def _below(paths: Paths, name: str) -> Paths:

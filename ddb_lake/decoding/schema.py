@@ -138,8 +138,16 @@ class ItemSchema:
 
     def type_of(self, attribute: str) -> str | None:
         """Return the DynamoDB type of an attribute's first column that tells one, None before there is one."""
-        known = (type_of_arm(column.arm) for column in self.columns if column.attribute == attribute)
-        return next((tag for tag in known if tag not in (None, "NULL")), None)
+        return self._types.get(attribute)
+
+    @cached_property
+    def _types(self) -> Mapping[str, str]:
+        types: dict[str, str] = {}
+        for column in self.columns:
+            tag = type_of_arm(column.arm)
+            if tag is not None and tag != "NULL":
+                types.setdefault(column.attribute, tag)
+        return types
 
     @cached_property
     def by_arm(self) -> Mapping[tuple[str, str], Column]:

@@ -30,10 +30,10 @@ class SelectingShredder:
         if selection.is_plain() and not whole_images:
             flags, other = _flags(selection, self._key)
             self._reader = None
-            self._shredder = Shredder(schema.key, mode, flags, other)
+            self._shredder = Shredder(schema.key, mode, flags, other, selection != Selection())
         else:
-            self._reader = Shredder(schema.key, mode)
-            self._shredder = Shredder(schema.stored_key, mode)
+            self._reader = Shredder(schema.key, mode, discreet=True)
+            self._shredder = Shredder(schema.stored_key, mode, discreet=True)
 
     def shred(self, block: Block, most_rows: int) -> Iterator[Shreds]:
         """Take a block apart in pieces of at most `most_rows` lines.

@@ -21,6 +21,11 @@ Array = npt.NDArray[Any]
 _FIRST_NAMES = 256
 _FIRST_NAME_BYTES = 2**16
 
+_HIDDEN = (
+    "this line can't be decoded; what is wrong is not shown, because lake.yaml hides attributes of this table: look "
+    "at the line in the file"
+)
+
 SHOWN = 0
 """What becomes of an attribute unless something else is said of it."""
 
@@ -54,6 +59,7 @@ class Shreds:
         names: The attributes' names by number.
         data: The block: the first buffer that cells point into.
         out: The second one.
+        out_size: How many of its bytes are used.
         exact_lines: How many lines only the exact reader could read.
         braces: How many objects the lines have.
         left_out: How many of them make no cell on purpose: those of old images and of dropped attributes.
@@ -68,6 +74,7 @@ class Shreds:
     names: tuple[str, ...]
     data: Array
     out: Array
+    out_size: int
     exact_lines: int
     braces: int
     left_out: int
@@ -96,6 +103,7 @@ class Shredder:
         mode: What is read.
         flags: What is to be done with the attributes named here (`kernel.lines.DROPPED` …).
         other_flag: What is to be done with all others; those of the key are always shown.
+        discreet: Whether errors show nothing of a line.
     """
 
     def __init__(
@@ -104,8 +112,10 @@ class Shredder:
         mode: Mode,
         flags: Iterable[tuple[str, int]] = (),
         other_flag: int = SHOWN,
+        discreet: bool = False,
     ) -> None:
         self._mode = mode
+        self._discreet = discreet
         reader = KeyReader(key)
         self._normalise: Normalise = (
             change_normaliser(reader, mode.old_images) if mode.changes else item_normaliser(reader)
@@ -174,6 +184,7 @@ class Shredder:
             names=tuple(self._name_texts),
             data=block.data,
             out=buffers.out,
+            out_size=int(self._state[lines.OUT]),
             exact_lines=exact_lines,
             braces=int(np.count_nonzero(block.data[position:end] == ord("{"))),
             left_out=int(self._state[lines.LEFT_OUT]),
@@ -191,7 +202,10 @@ class Shredder:
             ended = lines.shred(block.data, block.size, options, self._key, self._names, buffers, self._state)
             if ended == lines.DONE:
                 return buffers
-            self._names = self._new_names(2 * len(self._names.starts), max(2 * len(self._names.text), 2 * block.size))
+            # Either the names or their bytes ran out.
+            count, size = len(self._names.starts), len(self._names.text)
+            out_of_names = int(self._names.used[0]) == count
+            self._names = self._new_names(2 * count if out_of_names else count, size if out_of_names else 2 * size)
 
     def _read_exactly(self, block: Block, line: int, end: int) -> tuple[Block, int]:
         """Return the block with its odd lines in canonical form, and where what was at `end` is in it."""
@@ -203,7 +217,8 @@ class Shredder:
             try:
                 parts += [data[position:start], self._normalise(data[start:stop])]
             except DecodeError as error:
-                raise error.located(block.name, line + row) from None
+                told = type(error)(_HIDDEN) if self._discreet else error
+                raise told.located(block.name, line + row) from None
             position = stop
         head = b"".join([*parts, data[position:end]])
         return Block.of(block.name, block.first_line, head + data[end:]), len(head)

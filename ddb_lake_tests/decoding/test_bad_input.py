@@ -293,6 +293,23 @@ def test_no_frame_holds_a_line_at_or_after_a_bad_one(tmp_path: Path) -> None:
     assert error.value.line == 12_001
 
 
+def test_the_first_of_two_bad_lines_is_told_and_nothing_behind_it_is_yielded(tmp_path: Path) -> None:
+    lines = [item_line({"pk": {"S": str(number)}, "a": {"S": "x" * 1_000}}) for number in range(15_000)]
+    schema = learn_items([write_lines(tmp_path / "good.json.gz", lines[:1])], SCHEMA)
+    lines[10] = lines[9_000] = value_line({"S": 1})
+    frames = decode_items(write_lines(tmp_path / "file.json.gz", lines), schema, 0)
+    with pytest.raises(DecodeError) as error:
+        deque(frames, maxlen=0)
+    assert (error.value.line, frames.tally.lines) == (11, 0)
+
+
+def test_the_key_may_be_written_in_two_notations(tmp_path: Path) -> None:
+    key = (KeyAttribute("k", "N", "HASH"),)
+    file = write_lines(tmp_path / "changes.json.gz", [change_line({"k": {"N": "1.0"}}, {"k": {"N": "1"}})])
+    (frame,) = decode_changes(file, learn_changes([file], ItemSchema.empty(key)))
+    assert frame["k"].to_list() == [1]
+
+
 def test_a_row_with_two_values_of_one_attribute_is_no_item(tmp_path: Path) -> None:
     lines = [item_line({"pk": {"S": "1"}, "a": {"S": "1"}}), item_line({"pk": {"S": "2"}, "a": {"N": "1"}})]
     schema = learn_items([write_lines(tmp_path / "items.json.gz", lines)], SCHEMA)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ddb_lake.decoding import ItemSchema, learn_items
+from ddb_lake.decoding.names import stem
 from ddb_lake_tests.decoding.export_files import PK, items_of, write_items
 
 NAMES = [
@@ -110,3 +111,8 @@ def test_nested_names_need_no_escape(tmp_path: Path) -> None:
     schema = columns_of(tmp_path, items)
     assert [column.name for column in schema.columns] == ["pk", "m"]
     assert items_of(write_items(tmp_path / "items.json.gz", items), schema) == items
+
+
+def test_a_ligature_does_not_end_a_name_like_a_companion() -> None:
+    assert stem("b__li\ufb06", {"b"}) == "b%5F%5Fli\ufb06"
+    assert stem("__string", set()) == "%5F%5Fstring"

@@ -17,6 +17,7 @@ from ddb_lake.decoding import (
     AttributeRule,
     DecodedFrames,
     ItemSchema,
+    MalformedRecord,
     Rules,
     SecondType,
     Selection,
@@ -88,6 +89,8 @@ TIMES = [
     ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC), True),
     ("2026-11-24T10:00:00.000Z", datetime(2026, 11, 24, 10, tzinfo=UTC), False),
     ("2026-11-24T12:00:00+02:00", datetime(2026, 11, 24, 10, tzinfo=UTC), False),
+    ("0000-01-01T00:00:00Z", None, False),
+    ("9999-12-31T23:59:59-01:00", None, False),
     ("2026-11-24", None, False),
     ("2026-11-24T10:00:00", None, False),
     ("2026-02-30T10:00:00Z", None, False),
@@ -102,7 +105,7 @@ def test_a_timestamp_keeps_its_text_where_it_would_not_give_it_back(tmp_path: Pa
     assert frame.schema["a"] == pl.Datetime("us", "UTC")
     assert frame["a"].to_list() == [time for _, time, _ in TIMES]
     assert frame["a__string"].to_list() == [None if alone else text for text, _, alone in TIMES]
-    assert frames.tally.contradictions == {"a": 6}
+    assert frames.tally.contradictions == {"a": 8}
 
 
 EPOCHS = [
@@ -256,7 +259,7 @@ SELECTIONS = [
         {
             "pk": PERSON["pk"],
             "address": {"M": {"city": {"S": "y"}}},
-            "orders": {"L": [{"M": {"sum": {"N": "2"}}}, {"S": "none"}]},
+            "orders": {"L": [{"M": {"sum": {"N": "2"}}}]},
         },
     ),
     (
@@ -264,7 +267,7 @@ SELECTIONS = [
         {
             **PERSON,
             "email": digest('{"S":"a@b.c"}'),
-            "orders": {"L": [{"M": {"card": digest('{"N":"1"}'), "sum": {"N": "2"}}}, {"S": "none"}]},
+            "orders": {"L": [{"M": {"card": digest('{"N":"1"}'), "sum": {"N": "2"}}}, digest('{"S":"none"}')]},
         },
     ),
 ]
@@ -289,6 +292,24 @@ def test_only_what_is_selected_reaches_the_frame(tmp_path: Path, selection: Sele
     assert frame["_tie_break"].to_list() == expected["_tie_break"].to_list()
     assert encode_item(frame.row(0, named=True), whole) == canonical_image(left)
     assert orjson.loads(frame["_old_image"][0]) == canonical_image(left)
+
+
+def test_equal_values_have_equal_hashes_however_they_are_written(tmp_path: Path) -> None:
+    rules = Rules(selection=Selection(hash=(("a",),), secret=SECRET))
+    values = [{"L": [{"SS": ["b", "a"]}, {"N": "1.0"}]}, {"L": [{"SS": ["a", "b"]}, {"N": "1"}]}]
+    items = [{"pk": {"S": str(place)}, "a": value} for place, value in enumerate(values)]
+    file = write_items(tmp_path / "items.json.gz", items)
+    (frame,) = decode_items(file, learn_items([file], ItemSchema.empty(PK, rules)), 0)
+    assert frame["a"].to_list() == [digest('{"L":[{"SS":["a","b"]},{"N":"1"}]}')["S"]] * 2
+
+
+def test_errors_show_nothing_of_a_table_that_hides_something(tmp_path: Path) -> None:
+    rules = Rules(selection=Selection(hash=(("ssn",),), secret=SECRET))
+    file = write_items(tmp_path / "items.json.gz", [{"pk": {"S": "1"}, "ssn": {"N": "078-05-1120"}}])
+    with pytest.raises(MalformedRecord, match="not shown") as error:
+        learn_items([file], ItemSchema.empty(PK, rules))
+    assert "078" not in str(error.value)
+    assert error.value.line == 1
 
 
 def test_a_key_can_be_hashed_and_then_is_a_string(tmp_path: Path) -> None:

@@ -311,7 +311,7 @@ def test_a_deleted_item_of_the_export_goes_and_stays_gone(tmp_path: Path):
     assert tables.items() == {}
 
 
-def test_a_shard_that_fails_leaves_no_file_of_its_own_or_of_those_before_it(tmp_path: Path, monkeypatch):
+def test_a_shard_that_fails_leaves_no_file_and_staging_goes_on_with_it(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(module, "FILE_ROWS", 1)
     tables = lake(tmp_path)
 
@@ -322,4 +322,13 @@ def test_a_shard_that_fails_leaves_no_file_of_its_own_or_of_those_before_it(tmp_
     shards = [("data/0.json.gz", iter([item_frame({Key("a"): "1"})])), ("data/1.json.gz", broken())]
     with pytest.raises(ValueError, match="the rest"):
         tables.replica.stage_bootstrap("01-export", T, COLUMNS, shards)
-    assert not list(tmp_path.glob("**/*.parquet"))
+    assert [path.name.split("-")[0] for path in tmp_path.glob("replica/bootstrap-*/*.parquet")] == ["0"]
+
+    def unasked() -> Iterator[pl.DataFrame]:
+        raise AssertionError("this shard is done")
+        yield
+
+    shards = [("data/0.json.gz", unasked()), ("data/1.json.gz", iter([item_frame({Key("b"): "2"})]))]
+    tables.replica.stage_bootstrap("01-export", T, COLUMNS, shards)
+    tables.replica.commit_bootstrap("01-export")
+    assert set(tables.items()) == {Key("a"), Key("b")}
