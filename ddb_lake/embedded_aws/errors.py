@@ -33,7 +33,7 @@ class ControlError(EmbeddedAwsError):
 
 
 class JournalError(EmbeddedAwsError):
-    """The journal can't be opened, or doesn't fit this embedded AWS."""
+    """The journal can't be opened, doesn't fit this embedded AWS, or can't take a history."""
 
 
 class BackendError(EmbeddedAwsError):

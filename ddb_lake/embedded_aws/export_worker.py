@@ -53,7 +53,9 @@ class ExportWorker:
         """Begin to write the exports that are due."""
         for export in self._jobs.due():
             with self._guard:
-                if export.arn not in self._begun:
+                # It may have ended since it was found due: an end is kept before it is forgotten here.
+                is_running = self._jobs.get(export.arn).status == "IN_PROGRESS"
+                if is_running and export.arn not in self._begun:
                     self._begun[export.arn] = self._pool.submit(self._end, export)
 
     def wait_for(self, call: Call) -> None:

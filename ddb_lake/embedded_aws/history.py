@@ -171,7 +171,10 @@ class History:
 
     def _store(self, table: Table, rows: list[_Row], accepted: _Accepted) -> None:
         with self._lock:
+            # From here on a key's live writes are later than its lines: of one time there can be only one version.
+            self._refuse_conflicts(table, rows)
             sequence = self._journal.begin_history(len(accepted.rows))
+            self._clock.pass_stamp(accepted.newest_us)
         try:
             for start in range(0, len(accepted.rows), _ROWS_AT_ONCE):
                 give_way()
@@ -192,7 +195,6 @@ class History:
                     self._journal.finish_history()
                     self._lazy.defer(table, accepted.changes)
                 self._expiry.forget(table)
-                self._clock.pass_stamp(accepted.newest_us)
         except BaseException:
             self._drop()
             raise

@@ -252,7 +252,15 @@ class Journal(Versions):
         return self._watched or set()
 
     def begin_history(self, count: int) -> int:
-        """Reserve the sequence numbers of so many versions, and return the first one."""
+        """Reserve the sequence numbers of so many versions, and return the first one.
+
+        Raises:
+            JournalError: If an earlier history was neither finished nor dropped: it would no longer be hidden.
+        """
+        if self.hides:
+            raise JournalError(
+                f"{self._path} still has rows of a history that failed; restart the embedded AWS, which removes them"
+            )
         first = self.sequence() + 1
         last = first + count - 1
         with self._transaction():

@@ -4,7 +4,7 @@ moto takes some kilobytes and some tenths of a millisecond an item. So a long hi
 journal, costs neither before somebody reads the table, and exports never need it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -66,8 +66,8 @@ class _Loaded:
         """Tell whether moto knows the state of a key, which may be that there is no item."""
         return (key in self.keys) != self.complete
 
-    def add(self, key: bytes, size: int) -> int:
-        """Take note that moto gets a key's item of this size, 0 for none; return the size of what it held before."""
+    def add(self, key: bytes, size: int) -> None:
+        """Take note that moto has got a key's item of this size, 0 for none."""
         if self.complete:
             self.keys.discard(key)
         else:
@@ -75,7 +75,6 @@ class _Loaded:
         held = self.stale.pop(key, 0)
         self.waiting_items -= (size > 0) - (held > 0)
         self.waiting_bytes -= size - held
-        return held
 
     def forget(self, key: bytes, held: int) -> None:
         """Take note that a key has changed that moto knew, with an item of this size or, if it is 0, none."""
@@ -192,16 +191,17 @@ class LazyItems:
     def _newest(self, table: Table, key: bytes) -> Version:
         return self._journal.newest(table.id, key) or Version(key, 0, None, 0)
 
-    def _load(self, table: Table, loaded: _Loaded, versions: Iterable[Version]) -> None:
+    def _load(self, table: Table, loaded: _Loaded, versions: Collection[Version]) -> None:
         writes: list[JsonObject] = []
         for version in versions:
-            held = loaded.add(version.key, version.size)
             if version.image is not None:
                 writes.append({"PutRequest": {"Item": orjson.loads(version.image)}})
-            elif held:
+            elif version.key in loaded.stale:
                 item = orjson.loads(self._journal.newest_image(table.id, version.key))
                 writes.append({"DeleteRequest": {"Key": table.key.of(item)}})
         self._moto.load_items(table.region, table.name, writes)
+        for version in versions:  # only now: what moto didn't take must be tried again
+            loaded.add(version.key, version.size)
 
     def _is_whole(self, loaded: _Loaded) -> bool:
         return not loaded.has_past or (loaded.complete and not loaded.keys)

@@ -52,12 +52,11 @@ class PartiQL:
         Raises:
             AwsError: If the request is refused.
         """
-        with _refusing():
-            return self._serve[operation](region, request)
+        return self._serve[operation](region, request)
 
     def _execute_statement(self, region: str, request: Any) -> Answer:
         if _reads(request):
-            return self._moto.dynamodb(region, "ExecuteStatement", request)
+            return self._read(region, "ExecuteStatement", request)
         payload = self._write(region, request)
         attributes = payload.pop("Attributes", None)
         return dynamodb_answer({"Items": [attributes] if attributes else [], **payload})
@@ -66,17 +65,17 @@ class PartiQL:
         statements = array_in(request, "Statements")
         _refuse_other_lengths("statements", statements, _MOST_IN_BATCH)
         if _all_read(statements):
-            return self._moto.dynamodb(region, "BatchExecuteStatement", request)
+            return self._read(region, "BatchExecuteStatement", request)
         # One statement's failure stops no other.
         return dynamodb_answer({"Responses": [self._write_in_batch(region, each) for each in statements]})
 
     def _write_in_batch(self, region: str, request: Any) -> JsonObject:
         response: JsonObject = {}
         try:
-            statement = parse(_text(request), array_in(request, "Parameters"))
-            response["TableName"] = statement.table
             with _refusing():
-                attributes = self._write(region, request).get("Attributes")
+                statement = parse(_text(request), array_in(request, "Parameters"))
+            response["TableName"] = statement.table
+            attributes = self._write(region, request).get("Attributes")
         except AwsError as error:
             code = _BATCH_CODES.get(error.code, error.code.removesuffix("Exception"))
             return {**response, "Error": {"Code": code, "Message": error.message, **error.details}}
@@ -86,7 +85,7 @@ class PartiQL:
         statements = array_in(request, "TransactStatements")
         _refuse_other_lengths("transactStatements", statements, _MOST_IN_TRANSACTION)
         if _all_read(statements):
-            return self._moto.dynamodb(region, "ExecuteTransaction", request)
+            return self._read(region, "ExecuteTransaction", request)
         actions: list[JsonObject] = []
         for each in statements:
             action = self._translate(region, each)
@@ -97,7 +96,8 @@ class PartiQL:
             actions.append({_ACTIONS[action.operation]: parameters})
         members = ("ClientRequestToken", "ReturnConsumedCapacity")
         named = {name: request[name] for name in members if name in request}
-        answer = self._writes.serve(region, "TransactWriteItems", {"TransactItems": actions, **named})
+        with _refusing():
+            answer = self._writes.serve(region, "TransactWriteItems", {"TransactItems": actions, **named})
         payload = answer.json()
         if answer.status == 200:
             return dynamodb_answer({"Responses": [], **payload})
@@ -117,7 +117,8 @@ class PartiQL:
             raise validation("EXISTS can be used in ExecuteTransaction only")
         members = ("ReturnConsumedCapacity", "ReturnValuesOnConditionCheckFailure")
         parameters = {**item_request.parameters, **{name: request[name] for name in members if name in request}}
-        answer = self._writes.serve(region, item_request.operation, parameters)
+        with _refusing():
+            answer = self._writes.serve(region, item_request.operation, parameters)
         payload = answer.json()
         if answer.status == 200:
             return payload
@@ -130,8 +131,13 @@ class PartiQL:
     def _translate(self, region: str, request: Any) -> ItemRequest:
         if _reads(request):
             raise validation("Statements that read and statements that write can't be mixed in one request")
-        statement = parse(_text(request), array_in(request, "Parameters"))
-        return translate(statement, self._table(region, statement.table).key)
+        with _refusing():
+            statement = parse(_text(request), array_in(request, "Parameters"))
+            return translate(statement, self._table(region, statement.table).key)
+
+    def _read(self, region: str, operation: str, request: Any) -> Answer:
+        with _refusing():
+            return self._moto.dynamodb(region, operation, request)
 
     def _table(self, region: str, name: str) -> Table:
         table = self._tables.find(region, name)
@@ -142,7 +148,10 @@ class PartiQL:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Refuse a statement that moto stumbles over, such as a function of the wrong operands, as AWS would."""
+    """Refuse a statement that moto stumbles over, such as a function of the wrong operands, as AWS would.
+
+    Not what failed to be recorded after moto had written it: that is `Diverged`, and no refusal.
+    """
     try:
         yield
     except (EmbeddedAwsError, sqlite3.Error):

@@ -5,13 +5,14 @@ lets an export see every write that was stamped before it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from ddb_lake.embedded_aws.clock import Clock
-from ddb_lake.embedded_aws.errors import AwsError, validation
+from ddb_lake.embedded_aws.errors import AwsError, Diverged, validation
 from ddb_lake.embedded_aws.expiry import Expiry
 from ddb_lake.embedded_aws.items import LARGEST_ITEM, item_size
 from ddb_lake.embedded_aws.journal import Journal, TransactionToken
@@ -58,6 +59,15 @@ def _delete(table: Table, key: object) -> Write:
     if not is_object(key):
         raise validation(f"A key must be a JSON object, not {key!r}")
     return Write(table, table.key.encode(key), key, None, 0)
+
+
+@contextmanager
+def _recording() -> Iterator[None]:
+    """Tell what fails while moto's write is journaled from all that can be refused: it can't be taken back."""
+    try:
+        yield
+    except Exception as error:
+        raise Diverged(f"{type(error).__name__}: {error}") from error
 
 
 class Writes:
@@ -113,14 +123,15 @@ class Writes:
         try:
             item = payload["Attributes"] if wanted in ("NONE", "ALL_NEW") else self._read(table, touched.attributes)
             write = _put(table, self._store_normal_numbers(table, item))
+            if wanted == "NONE":
+                del payload["Attributes"]
+            normalise_numbers(payload)
+            answer = dynamodb_answer(payload)
         except BaseException:  # the item has become too large or too deep, or a number of it
             self._undo([touched])
             raise
         self._append([write])
-        if wanted == "NONE":
-            del payload["Attributes"]
-        normalise_numbers(payload)
-        return dynamodb_answer(payload)
+        return answer
 
     def _batch_write_item(self, region: str, request: Any) -> Answer:
         resolved: JsonObject = {}
@@ -231,16 +242,18 @@ class Writes:
 
     def _append(self, writes: list[Write]) -> None:
         """Journal writes that moto has done, each at its own time."""
-        self._journal.append(self._versions((write, self._clock.stamp()) for write in self._effective(writes)))
+        with _recording():
+            self._journal.append(self._versions((write, self._clock.stamp()) for write in self._effective(writes)))
 
     def _append_transaction(self, writes: list[Write], token: TransactionToken | None) -> None:
         """Journal the writes of a transaction that moto has done, all at one time."""
-        us = self._clock.stamp()
-        versions = self._versions((write, us) for write in self._effective(writes))
-        if token is None:
-            self._journal.append(versions)
-        else:
-            self._journal.append_transaction(versions, token, self._tokens.outdated_us(token.us))
+        with _recording():
+            us = self._clock.stamp()
+            versions = self._versions((write, us) for write in self._effective(writes))
+            if token is None:
+                self._journal.append(versions)
+            else:
+                self._journal.append_transaction(versions, token, self._tokens.outdated_us(token.us))
 
     def _effective(self, writes: list[Write]) -> list[Write]:
         """Leave out deletes of what isn't there: they write nothing."""

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from ddb_lake.embedded_aws.export import Export
+from ddb_lake.embedded_aws.export_jobs import ExportJobs
 from ddb_lake.embedded_aws.export_worker import reads_files_of
+from ddb_lake.embedded_aws.export_writer import ExportWriter
 from ddb_lake.embedded_aws.s3_request import read_s3_request
+from ddb_lake_tests.cloud import Cloud
 
 FULL = Export(
     arn="arn:aws:dynamodb:us-east-1:123456789012:table/t/export/01-ab",
@@ -72,3 +75,26 @@ def test_a_copy_waits_for_its_source() -> None:
     source = f"/bucket/{ROOT}/01-ab/manifest-summary.json"
     assert seen(FULL, "PUT", "/other/copy", HTTP_X_AMZ_COPY_SOURCE=source)
     assert not seen(FULL, "PUT", f"/bucket/{ROOT}/01-ab/copy", HTTP_X_AMZ_COPY_SOURCE="/bucket/lake/a")
+
+
+def test_an_export_that_ends_after_it_was_found_due_is_not_written_again(
+    cloud: Cloud, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due, end = ExportJobs.due, ExportWriter.end
+    found: list[Export] = []
+    written: list[str] = []
+
+    def due_a_while_ago(jobs: ExportJobs) -> tuple[Export, ...]:
+        found.extend(due(jobs))
+        return tuple(found)
+
+    def note_and_end(writer: ExportWriter, export: Export) -> Export:
+        written.append(export.arn)
+        return end(writer, export)
+
+    monkeypatch.setattr(ExportJobs, "due", due_a_while_ago)
+    monkeypatch.setattr(ExportWriter, "end", note_and_end)
+    export = cloud.start_full(table)
+    for _ in range(3):
+        assert cloud.describe(export)["ExportStatus"] == "COMPLETED"
+    assert written == [export["ExportArn"]]

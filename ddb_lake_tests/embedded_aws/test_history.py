@@ -1,12 +1,14 @@
 """Backdated writes give a table a past, all lines or none."""
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from ddb_lake.embedded_aws import ControlError
+from ddb_lake.embedded_aws.versions import Versions
 from ddb_lake_tests.cloud import NOON, QUARTER, REGION, TABLE, Cloud, by_key, us
 
 START = us(NOON)
@@ -108,6 +110,49 @@ def test_recovery_that_is_off_cannot_be_backdated(cloud: Cloud) -> None:
     cloud.switch_recovery(on=False)
     with pytest.raises(ControlError, match="switch it on before you backdate it"):
         cloud.control.backdate_table(REGION, TABLE, pitr_enabled_at=NOON)
+
+
+def put_once(cloud: Cloud) -> Callable[[], None]:
+    """Return what writes the key `a` the first time that it is called."""
+    values = [2]
+
+    def put() -> None:
+        while values:
+            cloud.put("a", values.pop())
+
+    return put
+
+
+def refuse_line_of_now(cloud: Cloud) -> None:
+    """Write a history of this very microsecond, which a live write has forestalled."""
+    with pytest.raises(ControlError, match=r"line 1 of the history of measurement .*already written"):
+        cloud.control.history(REGION, TABLE, [item("a", us(NOON + timedelta(hours=2)), 1)])
+    assert by_key(cloud.scan())["a"]["value"] == {"N": "2"}
+    cloud.put("b")
+    assert by_key(cloud.scan()).keys() == {"a", "b"}
+
+
+def test_a_write_of_the_same_microsecond_before_the_first_row_refuses_the_history(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = put_once(cloud)
+    monkeypatch.setattr("ddb_lake.embedded_aws.history.give_way", put)
+    refuse_line_of_now(cloud)
+
+
+def test_a_write_of_the_same_microsecond_after_the_check_refuses_the_history(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = put_once(cloud)
+    newest_sizes = Versions.newest_sizes
+
+    def check_and_put(*args: Any) -> Any:
+        sizes = newest_sizes(*args)
+        put()
+        return sizes
+
+    monkeypatch.setattr(Versions, "newest_sizes", check_and_put)
+    refuse_line_of_now(cloud)
 
 
 LONG = 40_000

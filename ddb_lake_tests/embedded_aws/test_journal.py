@@ -51,6 +51,21 @@ def test_nobody_sees_a_history_before_it_is_finished(journal: Journal) -> None:
     assert keys(journal, before) == [b"c"]
 
 
+def test_a_history_that_could_not_be_dropped_stays_hidden_and_no_other_one_begins(path: Path) -> None:
+    journal = Journal(path)
+    journal.add_table(TABLE, b"{}", TableRequest(TABLE, "CreateTable", b"{}"))
+    first = journal.begin_history(len(ROWS))
+    journal.append_hidden(TABLE, first, ROWS)
+    with pytest.raises(JournalError, match="restart"):
+        journal.begin_history(1)
+    assert journal.newest(TABLE, b"a") is None
+    journal.close()
+    journal = Journal(path)
+    assert journal.newest(TABLE, b"a") is None
+    assert journal.begin_history(1) == first + len(ROWS)
+    journal.close()
+
+
 def test_a_history_that_was_not_finished_is_gone_after_the_restart(path: Path) -> None:
     journal = Journal(path)
     journal.add_table(TABLE, b"{}", TableRequest(TABLE, "CreateTable", b"{}"))

@@ -5,10 +5,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from ddb_lake.embedded_aws import EmbeddedAws
+from ddb_lake.embedded_aws.errors import BackendError
+from ddb_lake.embedded_aws.moto_backend import MotoBackend
 from ddb_lake_tests.cloud import NOON, REGION, TABLE, Cloud, by_key, us
 
 KEYS = [f"k{number}" for number in range(60)]
@@ -113,6 +117,38 @@ def test_a_later_past_changes_what_is_known_and_what_is_not(history: Cloud, know
     past(history, 63, ("k7", 3), ("new", None))
     del expected["new"]
     assert by_key(history.scan()) == expected | {"k7": item("k7", 3)}
+
+
+def broken(*_: Any) -> None:
+    raise BackendError("moto took nothing")
+
+
+@pytest.mark.parametrize("known", ["nothing", "keys", "everything"])
+def test_an_item_that_moto_did_not_take_comes_with_the_next_read(
+    history: Cloud, known: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if known == "keys":
+        history.dynamodb.get_item(TableName=TABLE, Key=KEY)
+    elif known == "everything":
+        history.scan()
+    past(history, 60, ("k7", 2), ("k8", None))
+    impatient = boto3.client(
+        "dynamodb",
+        region_name=REGION,
+        endpoint_url=history.url,
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    with monkeypatch.context() as moto:
+        moto.setattr(MotoBackend, "load_items", broken)
+        with pytest.raises(ClientError, match="moto took nothing"):
+            impatient.get_item(TableName=TABLE, Key=KEY)
+        with pytest.raises(ClientError, match="moto took nothing"):
+            impatient.scan(TableName=TABLE)
+    assert history.dynamodb.get_item(TableName=TABLE, Key=KEY).get("Item") == item("k7", 2)
+    assert by_key(history.scan()) == {key: item(key) for key in KEYS if key != "k8"} | {"k7": item("k7", 2)}
+    assert history.dynamodb.describe_table(TableName=TABLE)["Table"].get("ItemCount") == len(KEYS) - 1
 
 
 def test_items_come_back_after_a_restart_as_they_are_asked_for(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from ddb_lake_tests.cloud import NOON, QUARTER, TABLE, Cloud, by_key, error_of
+from ddb_lake.embedded_aws.journal import Journal
+from ddb_lake_tests.cloud import NOON, QUARTER, REGION, TABLE, Cloud, by_key, error_of
 
 BEFORE: Any = {
     "id": {"S": "a"},
@@ -314,3 +317,34 @@ def test_what_no_statement_may_have_is_refused(cloud: Cloud, table: str, stateme
     with pytest.raises(ClientError, match=f"ValidationException.*{reason}"):
         cloud.dynamodb.execute_statement(Statement=statement)
     assert cloud.scan() == []
+
+
+def full_disk(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("operation", ["execute_statement", "batch_execute_statement", "execute_transaction"])
+def test_a_write_that_can_not_be_recorded_is_no_refusal(
+    cloud: Cloud, table: str, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient: Any = boto3.client(
+        "dynamodb",
+        region_name=REGION,
+        endpoint_url=cloud.url,
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    insert = {"Statement": f"INSERT INTO {TABLE} VALUE {{'id': 'a'}}"}
+    requests: dict[str, Any] = {
+        "execute_statement": insert,
+        "batch_execute_statement": {"Statements": [insert]},
+        "execute_transaction": {"TransactStatements": [insert]},
+    }
+    with monkeypatch.context() as disk:
+        disk.setattr(Journal, "append", full_disk)
+        disk.setattr(Journal, "append_transaction", full_disk)
+        with pytest.raises(ClientError, match=r"InternalServerError.*could not be recorded.*No space left"):
+            getattr(impatient, operation)(**requests[operation])
+    with pytest.raises(ClientError, match="restart the embedded AWS"):  # moto has what the journal doesn't know
+        impatient.scan(TableName=TABLE)
