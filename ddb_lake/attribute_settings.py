@@ -172,8 +172,8 @@ def rules_of(
         attribute, *within = path
         if within and attribute in names:
             raise ConfigError(
-                f"{where}: hash: {told(path)!r} is within the key attribute {attribute!r}, which has no members; hash "
-                "the attribute, or remove the path"
+                f"{where}: hash: {told(path)!r} is within the key attribute {attribute!r}, which has no members; "
+                "hash the attribute, or remove the path"
             )
         if wanted.keep and attribute not in names and not _is_kept(path, wanted.keep):
             raise ConfigError(f"{where}: hash: {told(path)!r} is not kept; add it to keep, or remove it from hash")

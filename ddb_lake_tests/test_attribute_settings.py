@@ -173,3 +173,13 @@ def test_the_key_is_kept_and_may_be_hashed(read):
 def test_the_hashs_key_is_in_no_text_of_the_rules(read):
     rules = rules_of("orders", read("hash: [a]"), KEY, {"DDB_LAKE_HASH_KEY": "hunter2"})
     assert "hunter2" not in repr(rules)
+
+
+def test_nothing_within_a_key_attribute_can_be_hashed(read):
+    with pytest.raises(ConfigError, match=r"'id\.x' is within the key attribute 'id'"):
+        rules_of("orders", read("hash: [id.x]"), KEY, {"DDB_LAKE_HASH_KEY": "secret"})
+
+
+def test_fail_and_json_exclude_each_other(read):
+    with pytest.raises(ConfigError, match="types: fail can't tell a list from a map"):
+        read("attributes:", "  data: {types: fail, type: json}")
