@@ -17,8 +17,8 @@ METADATA_COLUMNS = ("_key_hash", "_write_time_us", "_tie_break", "_deleted", "_w
 _RESERVED = frozenset({*METADATA_COLUMNS, "_change_type", "_commit_version", "_commit_timestamp"})
 """Besides ours, the columns of Delta's change data feed (Delta protocol, Add CDC File)."""
 
-_RESERVED_START = "__delta_rs"
-"""delta-rs names the columns of its own plans so."""
+_RESERVED_STARTS = ("__delta_rs", "_part_")
+"""delta-rs names the columns of its own plans so, and ddb_lake the partition columns of a replica."""
 
 _ESCAPED = re.compile(r"""[\x00-\x20\x7f,;{}()=%.`"'\\]""")
 """Delta refuses ` ,;{}()\\n\\t=` (Delta protocol, column names); the rest would need quoting twice in SQL."""
@@ -68,7 +68,7 @@ def _escape(attribute: str) -> str:
         return "%"
     escaped = _ESCAPED.sub(lambda match: f"%{ord(match[0]):02X}", attribute)
     folded = fold(escaped)
-    if folded in _RESERVED or folded.startswith(_RESERVED_START):
+    if folded in _RESERVED or folded.startswith(_RESERVED_STARTS):
         escaped = f"%5F{escaped[1:]}"
     if not _COMPANION_ENDING.search(fold(escaped)):
         return escaped

@@ -116,3 +116,7 @@ def test_nested_names_need_no_escape(tmp_path: Path) -> None:
 def test_a_ligature_does_not_end_a_name_like_a_companion() -> None:
     assert stem("b__li\ufb06", {"b"}) == "b%5F%5Fli\ufb06"
     assert stem("__string", set()) == "%5F%5Fstring"
+
+
+def test_no_attribute_has_the_name_of_a_partition_column() -> None:
+    assert stem("_part_bucket", set()) == "%5Fpart_bucket"
