@@ -108,6 +108,10 @@ def each_block(
     workers: int,
 ) -> Iterator[Made]:
     """Yield what is made of a file's blocks, in their order; it is made on threads while the next one is read."""
+    if workers == 1:
+        shredder = SelectingShredder(schema, mode)
+        yield from (work(shredder, block) for block in read_blocks(file))
+        return
     shredders: SimpleQueue[SelectingShredder] = SimpleQueue()
     for _ in range(workers):
         shredders.put(SelectingShredder(schema, mode))

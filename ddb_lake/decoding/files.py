@@ -43,7 +43,7 @@ class Block:
     Attributes:
         name: The file's.
         first_line: The 1-based line that it begins with.
-        data: The lines' bytes (uint8), then `ROOM` zeros.
+        data: The lines' bytes (uint8), then `ROOM` zeros, then anything.
         size: How many bytes the lines have.
     """
 
@@ -118,7 +118,7 @@ def _read_blocks(file: ExportFile, block_bytes: int) -> Iterator[Block]:
                 )
             if size:
                 data = np.frombuffer(buffer, np.uint8)
-                data[size:] = 0
+                data[size : size + ROOM] = 0
                 yield Block(file.name, line, data, size)
                 line += buffer.count(b"\n", 0, size)
             if ended:
