@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Generic, TypeVar
 
 from ddb_lake.decoding import ExportFile, ItemSchema, Rules, SchemaTooNarrow, Tally
+from ddb_lake.decoding.schema import ATTRIBUTE
 from ddb_lake.errors import ConfigError
 from ddb_lake.keys import KeyAttribute
 from ddb_lake.local_copies import LocalCopies
@@ -20,7 +21,6 @@ _LOG = logging.getLogger(__name__)
 _SCHEMA_TRIES = 10
 """Tries at adding columns while others add theirs to the same change log."""
 
-ATTRIBUTE = "ddb_lake.attribute"
 SINCE = "ddb_lake.since"
 """Field metadata of attributes' columns: the start of the window that brought the first value, or the bootstrap's."""
 HASHED = "ddb_lake.hashed"

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ddb_lake.decoding.kernel.compiling import Array, Int, compiled, inlined
+from ddb_lake.decoding.kernel.text import count_braces
 from ddb_lake.decoding.kernel.values import N
 
 
@@ -69,6 +70,15 @@ def _view(views: Array, row: Int, data: Array, place: Int, size: Int, buffer: In
         views[base + 12 + offset] = (place >> (8 * offset)) & 255
 
 
+@inlined
+def _point(views: Array, row: Int, data: Array, out: Array, start: Int, size: Int) -> None:
+    """Point a row's string at where a cell says that it stands."""
+    if start >= 0:
+        _view(views, row, data, start, size, 0)
+    else:
+        _view(views, row, out, ~start, size, 1)
+
+
 @compiled
 def texts(
     cells: Array,
@@ -102,10 +112,7 @@ def texts(
         if not _belongs(cell["kind"], home, arm):
             continue
         row, start, size = np.int64(cell["row"]), cell["start"], np.int64(cell["size"])
-        if start >= 0:
-            _view(views, row, data, start, size, 0)
-        else:
-            _view(views, row, out, ~start, size, 1)
+        _point(views, row, data, out, start, size)
         _set_bit(bitmap, row)
         count += 1
     return count
@@ -245,23 +252,10 @@ def old_images(rows: Array, count: Int, data: Array, out: Array, views: Array, b
         if size == 0:
             continue
         start = rows[row]["old_start"]
-        if start >= 0:
-            _view(views, row, data, start, size, 0)
-        else:
-            _view(views, row, out, ~start, size, 1)
+        _point(views, row, data, out, start, size)
         _set_bit(bitmap, row)
         found += 1
     return found
-
-
-@compiled
-def first_of_kind(cells: Array, order: Array, first: Int, last: Int, home: Int, arm: Int) -> Any:
-    """Return the first row with a number that goes to `arm`, or -1."""
-    for place in range(first, last):
-        cell: Any = cells[order[place]]
-        if _belongs(cell["kind"], home, arm):
-            return np.int64(cell["row"])
-    return np.int64(-1)
 
 
 @compiled
@@ -272,17 +266,9 @@ def braces(cells: Array, order: Array, first: Int, last: Int, data: Array, out: 
         cell: Any = cells[order[place]]
         start, size = cell["start"], np.int64(cell["size"])
         if start >= 0:
-            count += _braces_in(data, start, start + size)
+            count += count_braces(data, start, start + size)
         else:
-            count += _braces_in(out, ~start, ~start + size)
-    return count
-
-
-@inlined
-def _braces_in(data: Array, start: Int, end: Int) -> Int:
-    count = np.int64(0)
-    for place in range(start, end):
-        count += data[place] == 123
+            count += count_braces(out, ~start, ~start + size)
     return count
 
 

@@ -8,7 +8,7 @@ from ddb_lake.decoding.kernel.compiling import Array, Int, compiled, inlined
 from ddb_lake.decoding.kernel.hashing import xxh64
 from ddb_lake.decoding.kernel.names import DROPPED, Names, find, stands_at
 from ddb_lake.decoding.kernel.scalars import scan_number
-from ddb_lake.decoding.kernel.text import ESCAPED, UNUSUAL, compare, copy, same, scan, unescape
+from ddb_lake.decoding.kernel.text import ESCAPED, UNUSUAL, compare, copy, count_braces, same, scan, unescape
 from ddb_lake.decoding.kernel.values import BOOL, NULL, UNORDERED, B, M, N, S, order, read_tag, walk
 
 CELL = np.dtype(
@@ -225,7 +225,7 @@ def _read_old_image(data: Array, start: Int, keep: bool, buffers: Buffers, row: 
     at, flags = walk(data, M, start, -1)
     if at < 0:
         return at
-    state[LEFT_OUT] += _count_braces(data, start, at)
+    state[LEFT_OUT] += count_braces(data, start, at)
     to = past = state[OUT]
     if flags & UNORDERED:
         _, past = order(data, M, start, buffers.out, to, buffers.spare, buffers.segments, 0)
@@ -359,7 +359,7 @@ def _leave_out(data: Array, name: Int, tag: Int, start: Int, buffers: Buffers, s
         _, past = order(data, tag, start, buffers.out, state[OUT], buffers.spare, buffers.segments, 0)
         if past < 0:
             return np.int64(UNUSUAL)
-    state[LEFT_OUT] += _count_braces(data, name, at)
+    state[LEFT_OUT] += count_braces(data, name, at)
     return at
 
 
@@ -461,14 +461,6 @@ def _literal(data: Array, at: Int, text: bytes) -> bool:
         if data[at + offset] != text[offset]:
             return False
     return True
-
-
-@compiled
-def _count_braces(data: Array, start: Int, end: Int) -> Int:
-    count = np.int64(0)
-    for place in range(start, end):
-        count += data[place] == 123
-    return count
 
 
 @compiled

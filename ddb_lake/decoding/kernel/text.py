@@ -135,6 +135,15 @@ def copy(data: Array, start: Int, end: Int, out: Array, at: Int) -> Any:
 
 
 @compiled
+def count_braces(data: Array, start: Int, end: Int) -> Int:
+    """Count the opening braces in `data[start:end]`."""
+    count = np.int64(0)
+    for place in range(start, end):
+        count += data[place] == 123
+    return count
+
+
+@compiled
 def same(data: Array, first: Int, second: Int, size: Int) -> Any:
     """Tell whether two stretches of the same data are equal."""
     for offset in range(size):
