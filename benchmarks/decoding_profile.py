@@ -18,7 +18,7 @@ from ddb_lake.decoding import frames as building
 STAGES: list[tuple[str, Any, str]] = [
     # what the table calls it, where the function is, its name
     ("gunzip into blocks", decode, "read_blocks"),
-    ("shred", shredder.shred, "shred"),
+    ("shred", shredder.lines, "shred"),
     ("group", shredder.columns, "group"),
     ("columns", building, "type_values"),
     ("proof", building, "prove_conservation"),

@@ -22,8 +22,8 @@ def new_bitmap(height: int) -> Array:
 
 
 def new_views(height: int) -> Array:
-    """Return the views (16 bytes a row) of strings that are all empty so far."""
-    return np.zeros(16 * height, np.uint8)
+    """Return the views (two words a row) of strings that are all empty so far."""
+    return np.zeros(2 * height, np.uint64)
 
 
 def strings(height: int, valid: int, bitmap: Array, views: Array, *data: Array) -> pl.Series:

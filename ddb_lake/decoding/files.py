@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ddb_lake.decoding.errors import CorruptFile, ItemCountMismatch, MalformedRecord
 from ddb_lake.decoding.gunzip import DamagedGzip, opened
+from ddb_lake.decoding.kernel.text import occurrences
 
 BLOCK_BYTES = 2 * 2**20
 """A block has this many bytes of JSON, or one line that is longer."""
@@ -45,19 +46,21 @@ class Block:
         first_line: The 1-based line that it begins with.
         data: The lines' bytes (uint8), then `ROOM` zeros, then anything.
         size: How many bytes the lines have.
+        lines: How many lines there are.
     """
 
     name: str
     first_line: int
     data: npt.NDArray[Any]
     size: int
+    lines: int
 
     @staticmethod
     def of(name: str, first_line: int, lines: bytes) -> "Block":
         """Return a block of some lines."""
         data = np.zeros(len(lines) + ROOM, np.uint8)
         data[: len(lines)] = np.frombuffer(lines, np.uint8)
-        return Block(name, first_line, data, len(lines))
+        return Block(name, first_line, data, len(lines), _count_lines(data, len(lines)))
 
 
 def read_blocks(file: ExportFile, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
@@ -71,8 +74,7 @@ def read_blocks(file: ExportFile, block_bytes: int = BLOCK_BYTES) -> Iterator[Bl
     """
     lines = 0
     for block in _read_blocks(file, block_bytes):
-        count = int(np.count_nonzero(block.data[: block.size] == ord("\n")))
-        lines += count + (block.data[block.size - 1] != ord("\n"))
+        lines += block.lines
         yield block
     if lines != file.item_count:
         raise ItemCountMismatch(
@@ -119,7 +121,12 @@ def _read_blocks(file: ExportFile, block_bytes: int) -> Iterator[Block]:
             if size:
                 data = np.frombuffer(buffer, np.uint8)
                 data[size : size + ROOM] = 0
-                yield Block(file.name, line, data, size)
-                line += buffer.count(b"\n", 0, size)
+                block = Block(file.name, line, data, size, _count_lines(data, size))
+                line += block.lines
+                yield block
             if ended:
                 return
+
+
+def _count_lines(data: npt.NDArray[Any], size: int) -> int:
+    return int(occurrences(data, 0, size, ord("\n"))) + int(size > 0 and data[size - 1] != ord("\n"))

@@ -12,6 +12,7 @@ from ddb_lake.decoding.errors import DecodeError
 from ddb_lake.decoding.exact import Normalise, change_normaliser, item_normaliser
 from ddb_lake.decoding.files import Block
 from ddb_lake.decoding.kernel import columns, lines, names
+from ddb_lake.decoding.kernel.text import occurrences
 from ddb_lake.decoding.kernel.values import TAGS
 from ddb_lake.decoding.keys import KeyReader
 from ddb_lake.keys import KeyAttribute
@@ -124,7 +125,7 @@ class Shredder:
         pieces = reader.pieces
         self._key = lines.Key(
             tags=np.array([TAGS.index(attribute.type) for attribute in attributes], np.int64),
-            text=np.frombuffer(b"".join(pieces), np.uint8),
+            text=np.frombuffer(b"".join(pieces) + bytes(names.ROOM), np.uint8),
             bounds=np.cumsum([0, *map(len, pieces)], dtype=np.int64),
         )
         self._other_flag = other_flag
@@ -186,7 +187,7 @@ class Shredder:
             out=buffers.out,
             out_size=int(self._state[lines.OUT]),
             exact_lines=exact_lines,
-            braces=int(np.count_nonzero(block.data[position:end] == ord("{"))),
+            braces=_braces(block, position, end),
             left_out=int(self._state[lines.LEFT_OUT]),
         )
         return shreds, block, end
@@ -225,23 +226,22 @@ class Shredder:
 
     def _new_buffers(self, block: Block) -> lines.Buffers:
         """Return room for a block: what frames are views of is new each time, the rest is kept."""
-        data = block.data[: block.size]
-        count = int(np.count_nonzero(data == ord("\n"))) + 1
         kept = self._buffers
-        if kept is None or len(kept.spare) < block.size + names.ROOM:
-            spare = np.zeros(block.size + names.ROOM, np.uint8)
+        if kept is None or len(kept.image) < block.size + names.ROOM:
             image = np.zeros(block.size + names.ROOM, np.uint8)
-            segments = np.empty((block.size // 3 + names.ROOM, 2), np.int64)
+            # The shortest list is {"L":[ with something behind it, the shortest member of a set "" with a comma.
+            nodes = np.empty((block.size // 6 + names.ROOM, 3), np.int64)
+            members = np.empty((block.size // 3 + names.ROOM, 3), np.int64)
         else:
-            spare, image, segments = kept.spare, kept.image, kept.segments
+            image, nodes, members = kept.image, kept.nodes, kept.members
         self._buffers = lines.Buffers(
-            cells=np.empty(int(np.count_nonzero(data == ord("{"))) + 4, lines.CELL),
-            rows=np.empty(count, lines.ROW),
-            odds=np.empty(count, lines.ODD),
+            cells=np.empty(_braces(block, 0, block.size) + 4, lines.CELL),
+            rows=np.empty(block.lines, lines.ROW),
+            odds=np.empty(block.lines, lines.ODD),
             out=np.empty(2 * block.size + names.ROOM, np.uint8),
-            spare=spare,
             image=image,
-            segments=segments,
+            nodes=nodes,
+            members=members,
             keys=np.zeros((2, 2), np.int64),
         )
         return self._buffers
@@ -265,3 +265,7 @@ class Shredder:
             start = int(self._names.starts[number])
             text = self._names.text[start : start + int(self._names.sizes[number])].tobytes()
             self._name_texts.append(orjson.loads(b'"' + text + b'"'))
+
+
+def _braces(block: Block, start: int, end: int) -> int:
+    return int(occurrences(block.data, start, end, ord("{")))

@@ -2,6 +2,8 @@
 
 import base64
 import functools
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from ddb_lake.decoding import ItemSchema, MalformedRecord, learn_items
 from ddb_lake.decoding.attributes import NUMBER_ARMS
-from ddb_lake.decoding.kernel import hashing, scalars, text
+from ddb_lake.decoding.kernel import compiling, hashing, scalars, text
 from ddb_lake.decoding.kernel.names import ROOM
 from ddb_lake.decoding.numbers import canonical_number, narrowest_arm, parse_number
 from ddb_lake_tests.decoding.export_files import PK, items_of, write_items
@@ -162,3 +164,27 @@ def test_maps_and_sets_of_thousands_are_put_in_order(tmp_path: Path) -> None:
     (item,) = items_of(file, learn_items([file], ItemSchema.empty(PK)))
     assert list(item["m"]["M"]) == sorted(names)
     assert item["m"]["M"]["k00001"] == {"SS": ["a", "k00001", "z"]}
+
+
+def test_kept_machine_code_is_not_used_once_a_function_that_it_calls_has_changed(tmp_path: Path) -> None:
+    package = tmp_path / "lately_updated"
+    package.mkdir()
+    source = Path(compiling.__file__).read_text()
+    (package / "compiling.py").write_text(source)
+    (package / "outer.py").write_text(
+        "from lately_updated.compiling import compiled\n"
+        "from lately_updated.inner import inner\n\n\n"
+        "@compiled\ndef outer(value):\n    return inner(value)\n"
+    )
+    told: list[str] = []
+    for factor in (2, 3):
+        (package / "inner.py").write_text(
+            "from lately_updated.compiling import compiled\n\n\n"
+            f"@compiled\ndef inner(value):\n    return {factor} * value\n"
+        )
+        script = "from lately_updated.outer import outer; print(outer(5))"
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        told.append(done.stdout.strip())
+    assert told == ["10", "15"]

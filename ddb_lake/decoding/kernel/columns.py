@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from ddb_lake.decoding.kernel.compiling import Array, Int, compiled, inlined
-from ddb_lake.decoding.kernel.text import count_braces
+from ddb_lake.decoding.kernel.text import occurrences
 from ddb_lake.decoding.kernel.values import N
+from ddb_lake.decoding.kernel.vectors import half_word, word
 
 
 def group(cells: Array, count: int, slots: int) -> tuple[Array, Array, Array]:
@@ -53,21 +54,22 @@ def _belongs(kind: Int, home: Int, arm: Int) -> Any:
 
 
 @inlined
+def _lowest(value: Any, size: Int) -> Any:
+    """Return the lowest `size` bytes of a word, 8 at most."""
+    if size >= 8:
+        return value
+    return value & ((np.uint64(1) << np.uint64(8 * max(size, 0))) - np.uint64(1))
+
+
+@inlined
 def _view(views: Array, row: Int, data: Array, place: Int, size: Int, buffer: Int) -> Any:
     """Point a row's string at its bytes (Arrow columnar format, "Variable-size Binary View Layout")."""
-    base = row * 16
-    views[base] = size & 255
-    views[base + 1] = (size >> 8) & 255
-    views[base + 2] = (size >> 16) & 255
-    views[base + 3] = size >> 24
+    start = _lowest(half_word(data, place), size)
+    views[2 * row] = np.uint64(size) | (start << np.uint64(32))
     if size <= 12:
-        for offset in range(size):
-            views[base + 4 + offset] = data[place + offset]
-        return
-    for offset in range(4):
-        views[base + 4 + offset] = data[place + offset]
-        views[base + 8 + offset] = (buffer >> (8 * offset)) & 255
-        views[base + 12 + offset] = (place >> (8 * offset)) & 255
+        views[2 * row + 1] = _lowest(word(data, place + 4), size - 4)
+    else:
+        views[2 * row + 1] = np.uint64(buffer) | (np.uint64(place) << np.uint64(32))
 
 
 @inlined
@@ -103,7 +105,7 @@ def texts(
         arm: The kind that this column is for, or -1 for all.
         data: The block: the strings' first buffer.
         out: The second one.
-        views: 16 zero bytes a row.
+        views: 2 words a row, all zero.
         bitmap: A zero bit a row.
     """
     count = 0
@@ -261,15 +263,15 @@ def old_images(rows: Array, count: Int, data: Array, out: Array, views: Array, b
 @compiled
 def braces(cells: Array, order: Array, first: Int, last: Int, data: Array, out: Array) -> Int:
     """Count the opening braces in what the cells are in the export."""
-    count = np.int64(0)
+    found = np.int64(0)
     for place in range(first, last):
         cell: Any = cells[order[place]]
         start, size = cell["start"], np.int64(cell["size"])
         if start >= 0:
-            count += count_braces(data, start, start + size)
+            found += occurrences(data, start, start + size, 123)
         else:
-            count += count_braces(out, ~start, ~start + size)
-    return count
+            found += occurrences(out, ~start, ~start + size, 123)
+    return found
 
 
 NO_ESCAPES, SOME_ESCAPES = 0, 1

@@ -8,8 +8,25 @@ from ddb_lake.decoding.kernel.compiling import Array, Int, compiled, inlined
 from ddb_lake.decoding.kernel.hashing import xxh64
 from ddb_lake.decoding.kernel.names import DROPPED, Names, find, stands_at
 from ddb_lake.decoding.kernel.scalars import scan_number
-from ddb_lake.decoding.kernel.text import ESCAPED, UNUSUAL, compare, copy, count_braces, same, scan, unescape
-from ddb_lake.decoding.kernel.values import BOOL, NULL, UNORDERED, B, M, N, S, order, read_tag, walk
+from ddb_lake.decoding.kernel.text import ESCAPED, UNUSUAL, compare, copy, occurrences, same, scan, unescape
+from ddb_lake.decoding.kernel.values import (
+    BOOL,
+    MEMBER_END,
+    MEMBER_NODE,
+    MEMBER_START,
+    NODE_END,
+    NULL,
+    UNORDERED,
+    B,
+    L,
+    M,
+    N,
+    S,
+    order,
+    order_members,
+    read_tag,
+    walk,
+)
 
 CELL = np.dtype(
     [
@@ -87,9 +104,9 @@ class Buffers(NamedTuple):
         rows: As many as there are lines.
         odds: Likewise.
         out: For all values that can't stand as they do in the block, and a line more.
-        spare: For a line.
-        image: Likewise.
-        segments: For the members of all the maps and sets of a line.
+        image: For a key.
+        nodes: For all lists, maps and sets of an image.
+        members: For all attributes of an image, and the members of all maps and sets of one.
         keys: For where the values of the key begin and end in `Keys`, and in the image.
     """
 
@@ -97,9 +114,9 @@ class Buffers(NamedTuple):
     rows: Array
     odds: Array
     out: Array
-    spare: Array
     image: Array
-    segments: Array
+    nodes: Array
+    members: Array
     keys: Array
 
 
@@ -176,7 +193,7 @@ def _read_change(
     if at == digits or not _literal(data, at, b'"}},"Keys":{'):
         return UNUSUAL
     rows[row]["write_time"] = when
-    at = _read_keys(data, at + 12, end, key, names, buffers.keys)
+    at = _read_keys(data, at + 12, end, key, names, buffers.keys, buffers.nodes)
     if at < 0:
         return UNUSUAL
     rows[row]["old_size"] = 0
@@ -195,7 +212,7 @@ def _read_change(
 
 
 @inlined
-def _read_keys(data: Array, at: Int, end: Int, key: Key, names: Names, bounds: Array) -> Int:
+def _read_keys(data: Array, at: Int, end: Int, key: Key, names: Names, bounds: Array, nodes: Array) -> Int:
     """Read the members of `Keys` and note where their values are; return where the brace behind it is, or UNUSUAL."""
     count = len(key.tags)
     seen = 0
@@ -211,7 +228,7 @@ def _read_keys(data: Array, at: Int, end: Int, key: Key, names: Names, bounds: A
         tag, start = read_tag(data, at + 3 + names.sizes[number])
         if tag != key.tags[number]:
             return np.int64(UNUSUAL)
-        stop, _ = walk(data, np.int64(tag), start, 0)
+        stop, _ = walk(data, np.int64(tag), start, 0, nodes)
         if stop < 0 or data[stop] != 125 or data[stop + 1] != (125 if place == count - 1 else 44):
             return np.int64(UNUSUAL)
         bounds[number, 0], bounds[number, 1] = start, stop
@@ -222,13 +239,14 @@ def _read_keys(data: Array, at: Int, end: Int, key: Key, names: Names, bounds: A
 @inlined
 def _read_old_image(data: Array, start: Int, keep: bool, buffers: Buffers, row: Int, state: Array) -> Int:
     """Walk an old image, and note where it stands if it is wanted; return where it ends, or UNUSUAL."""
-    at, flags = walk(data, M, start, -1)
+    buffers.nodes[0, NODE_END] = 1
+    at, flags = walk(data, M, start, -1, buffers.nodes)
     if at < 0:
         return at
-    state[LEFT_OUT] += count_braces(data, start, at)
+    state[LEFT_OUT] += occurrences(data, start, at, 123)
     to = past = state[OUT]
     if flags & UNORDERED:
-        _, past = order(data, M, start, buffers.out, to, buffers.spare, buffers.segments, 0)
+        past = order(data, M, start, 1, buffers.out, to, buffers.nodes, buffers.members, np.int64(0))
         if past < 0:
             return np.int64(UNUSUAL)
     if keep:
@@ -251,6 +269,9 @@ def _read_image(
     ordered, whole = True, True
     before = np.int64(-1)
     position = 0
+    shown = np.int64(0)
+    nodes, members = buffers.nodes, buffers.members
+    nodes[0, NODE_END] = 1
     at = start + 1
     while True:
         if data[at] != 34:
@@ -282,11 +303,15 @@ def _read_image(
         if tag < 0 or (number < keys and tag != key.tags[number]):
             return UNUSUAL
         if names.flags[number] & DROPPED:
-            at = _leave_out(data, name, np.int64(tag), value, buffers, state)
+            at = _leave_out(data, name, np.int64(tag), value, shown, buffers, state)
             whole = False
         else:
-            at, in_order = _read_value(data, number, np.int64(tag), value, buffers, row, state)
+            members[shown, MEMBER_START] = name - 1
+            members[shown, MEMBER_NODE] = nodes[0, NODE_END] if tag >= L else -1
+            shown += 1
+            at, in_order = _read_value(data, number, np.int64(tag), value, shown, buffers, row, state)
             ordered = ordered and in_order
+            members[shown - 1, MEMBER_END] = at + 1
         if at < 0 or data[at] != 125:
             return UNUSUAL
         if number < keys:
@@ -308,10 +333,11 @@ def _read_image(
     elif ordered and whole:
         rows[row]["tie_break"] = xxh64(data, start, at)
     else:
-        unique, digest = _hash_in_order(data, start, names, buffers, state)
-        if not unique:
+        begin = state[OUT]
+        past = order_members(data, shown, buffers.out, begin, nodes, members)
+        if past < 0:
             return UNUSUAL
-        rows[row]["tie_break"] = digest
+        rows[row]["tie_break"] = xxh64(buffers.out, begin, past)
     return at
 
 
@@ -324,12 +350,17 @@ def _is_key(data: Array, start: Int, end: Int, bounds: Array, number: Int) -> bo
 
 @inlined
 def _read_value(
-    data: Array, number: Int, tag: Int, start: Int, buffers: Buffers, row: Int, state: Array
+    data: Array, number: Int, tag: Int, start: Int, shown: Int, buffers: Buffers, row: Int, state: Array
 ) -> tuple[Int, bool]:
-    """Read what a type tag holds into a cell; return where it ends or UNUSUAL, and whether it was in order."""
+    """Read what a type tag holds into a cell, behind `shown` others of the image.
+
+    Returns:
+        Where it ends or UNUSUAL, and whether it was in order.
+    """
     if tag <= B or tag in (BOOL, NULL):
         return _add_cell(data, number, tag, start, buffers, row, state), True
-    at, flags = walk(data, tag, start, 0)
+    node = buffers.nodes[0, NODE_END]
+    at, flags = walk(data, tag, start, 0, buffers.nodes)
     if at < 0:
         return at, True
     cells, place = buffers.cells, state[CELLS]
@@ -341,7 +372,7 @@ def _read_value(
         cells[place]["start"], cells[place]["size"] = start, at - start
         return at, True
     to = state[OUT]
-    _, past = order(data, tag, start, buffers.out, to, buffers.spare, buffers.segments, 0)
+    past = order(data, tag, start, node, buffers.out, to, buffers.nodes, buffers.members, shown)
     if past < 0:
         return np.int64(UNUSUAL), False
     cells[place]["start"], cells[place]["size"] = ~to, past - to
@@ -350,16 +381,17 @@ def _read_value(
 
 
 @compiled
-def _leave_out(data: Array, name: Int, tag: Int, start: Int, buffers: Buffers, state: Array) -> Int:
+def _leave_out(data: Array, name: Int, tag: Int, start: Int, shown: Int, buffers: Buffers, state: Array) -> Int:
     """Read a dropped value, which is to be right all the same; return where it ends, or UNUSUAL."""
-    at, flags = walk(data, tag, start, 0)
+    node = buffers.nodes[0, NODE_END]
+    at, flags = walk(data, tag, start, 0, buffers.nodes)
     if at < 0:
         return at
     if flags & UNORDERED:
-        _, past = order(data, tag, start, buffers.out, state[OUT], buffers.spare, buffers.segments, 0)
+        past = order(data, tag, start, node, buffers.out, state[OUT], buffers.nodes, buffers.members, shown)
         if past < 0:
             return np.int64(UNUSUAL)
-    state[LEFT_OUT] += count_braces(data, name, at)
+    state[LEFT_OUT] += occurrences(data, name, at, 123)
     return at
 
 
@@ -398,7 +430,7 @@ def _add_cell(data: Array, number: Int, tag: Int, start: Int, buffers: Buffers, 
         )
         end += 1
     else:
-        end, _ = walk(data, tag, start, 0)
+        end, _ = walk(data, tag, start, 0, buffers.nodes)
         if end < 0:
             return np.int64(UNUSUAL)
         if tag == B:
@@ -411,36 +443,6 @@ def _add_cell(data: Array, number: Int, tag: Int, start: Int, buffers: Buffers, 
             )
     state[CELLS] += 1
     return end
-
-
-@compiled
-def _hash_in_order(data: Array, at: Int, names: Names, buffers: Buffers, state: Array) -> tuple[bool, Int]:
-    """Hash the canonical text of an image that was read, without its dropped attributes.
-
-    Returns:
-        Whether no name is there twice, and the hash.
-    """
-    kept = buffers.image
-    kept[0] = 123
-    size = np.int64(1)
-    at += 1
-    while data[at - 1] != 125:
-        begin = at
-        name_end, _ = scan(data, at + 1)
-        tag, start = read_tag(data, name_end + 2)
-        stop, _ = walk(data, np.int64(tag), start, 0)
-        at = stop + 2
-        if names.flags[find(data, begin + 1, name_end, names)] & DROPPED:
-            continue
-        if size > 1:
-            kept[size] = 44
-            size += 1
-        size = copy(data, begin, stop + 1, kept, size)
-    kept[size] = 125
-    _, end = order(kept, M, 0, buffers.out, state[OUT], buffers.spare, buffers.segments, 0)
-    if end < 0:
-        return False, np.int64(0)
-    return True, xxh64(buffers.out, state[OUT], end)
 
 
 @inlined

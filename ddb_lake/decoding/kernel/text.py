@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ddb_lake.decoding.kernel.compiling import Array, Int, compiled
-from ddb_lake.decoding.kernel.vectors import LANES, beyond_ascii, stops, trailing_zeros
+from ddb_lake.decoding.kernel.vectors import LANES, beyond_ascii, different, equal, move, ones, stops, trailing_zeros
 
 UNUSUAL = -1
 
@@ -96,6 +96,20 @@ def unescape(data: Array, start: Int, end: Int, out: Array, at: Int) -> Any:
 def compare(data: Array, first: Int, second: Int) -> Any:
     """Compare two scanned strings, told by where their first bytes are, by code point: below, at or above 0."""
     while True:
+        # Up to the first difference they end, or have an escape, at the same places.
+        unlike = different(data, first, second)
+        alike = trailing_zeros(unlike) if unlike else LANES
+        special = stops(data, first) & ((1 << alike) - 1)
+        if special or unlike:
+            skipped = trailing_zeros(special) if special else alike
+            return _compare_rest(data, first + skipped, second + skipped)
+        first += LANES
+        second += LANES
+
+
+@compiled
+def _compare_rest(data: Array, first: Int, second: Int) -> Any:
+    while True:
         a, b = np.int64(data[first]), np.int64(data[second])
         if a == b and a != 92:
             if a == 34:
@@ -127,29 +141,38 @@ def compare(data: Array, first: Int, second: Int) -> Any:
 
 @compiled
 def copy(data: Array, start: Int, end: Int, out: Array, at: Int) -> Any:
-    """Copy `data[start:end]` to `out[at:]` and return where that ends."""
+    """Copy `data[start:end]` to `out[at:]`, whose next 32 bytes are lost, and return where that ends."""
     size = end - start
-    for offset in range(size):
-        out[at + offset] = data[start + offset]
+    done = 0
+    while done < size:
+        move(data, start + done, out, at + done)
+        done += LANES
     return at + size
 
 
 @compiled
-def count_braces(data: Array, start: Int, end: Int) -> Int:
-    """Count the opening braces in `data[start:end]`."""
-    count = np.int64(0)
-    for place in range(start, end):
-        count += data[place] == 123
-    return count
+def occurrences(data: Array, start: Int, end: Int, byte: Int) -> Int:
+    """Count how often a byte occurs in `data[start:end]`, which must be readable 32 bytes beyond its end."""
+    wanted = np.uint8(byte)
+    found = np.int64(0)
+    at = start
+    while at + LANES <= end:
+        found += ones(equal(data, at, wanted))
+        at += LANES
+    if at < end:
+        found += ones(equal(data, at, wanted) & ((1 << (end - at)) - 1))
+    return found
 
 
 @compiled
 def same(data: Array, first: Int, second: Int, size: Int) -> Any:
     """Tell whether two stretches of the same data are equal."""
-    for offset in range(size):
-        if data[first + offset] != data[second + offset]:
+    done = 0
+    while done + LANES <= size:
+        if different(data, first + done, second + done):
             return False
-    return True
+        done += LANES
+    return not different(data, first + done, second + done) & ((1 << (size - done)) - 1)
 
 
 @compiled

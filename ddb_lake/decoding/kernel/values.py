@@ -115,8 +115,17 @@ def _walk_set(data: Array, tag: Int, at: Int) -> Any:
             return UNUSUAL, 0
 
 
-@recursive("UniTuple(int64, 2)(uint8[::1], int64, int64, int64)")
-def walk(data: Array, tag: Int, at: Int, depth: Int) -> Any:
+NODE_END, NODE_NEXT, NODE_FLAGS = range(3)
+"""What is noted of each list, map and set that is walked, in the order of where they begin: where it ends, the number
+of the first node behind it, and its flags. The end of node 0, which is none, is how many nodes there are."""
+
+MEMBER_START, MEMBER_END, MEMBER_NODE = range(3)
+"""What is noted of each member of a map or set: where its first quote is, where it ends, and the node of its value;
+-1 if that is no list, map or set."""
+
+
+@recursive("UniTuple(int64, 2)(uint8[::1], int64, int64, int64, int64[:, ::1])")
+def walk(data: Array, tag: Int, at: Int, depth: Int, nodes: Array) -> Any:
     """Walk what a type tag holds.
 
     Args:
@@ -124,6 +133,7 @@ def walk(data: Array, tag: Int, at: Int, depth: Int) -> Any:
         tag: The tag's number.
         at: Where what it holds begins.
         depth: How many lists and maps it is in.
+        nodes: Where its nodes are noted, behind those that are there.
 
     Returns:
         Where it ends, or UNUSUAL, and its flags.
@@ -137,16 +147,25 @@ def walk(data: Array, tag: Int, at: Int, depth: Int) -> Any:
         return UNUSUAL, 0
     if tag == NULL:
         return (at + 4, 0) if _letters(data, at) == _TRUE else (UNUSUAL, 0)
-    if tag == L or tag == M:
+    if tag == S or tag == N or tag == B:
+        if data[at] != 34:
+            return UNUSUAL, 0
+        at = scan_member(data, tag, at + 1)
+        return (at + 1, 0) if at >= 0 else (UNUSUAL, 0)
+    node = nodes[0, NODE_END]
+    nodes[0, NODE_END] = node + 1
+    flags = np.int64(0)
+    if tag > M:
+        at, flags = _walk_set(data, tag, at)
+        if at < 0:
+            return UNUSUAL, 0
+    else:
         opening, closing = (91, 93) if tag == L else (123, 125)
         if data[at] != opening or depth >= DEEPEST - 1:
             return UNUSUAL, 0
         at += 1
-        if data[at] == closing:
-            return at + 1, 0
-        flags = 0
         name = np.int64(-1)
-        while True:
+        while data[at] != closing or data[at - 1] == 44:
             if tag == M:
                 if data[at] != 34:
                     return UNUSUAL, 0
@@ -168,7 +187,7 @@ def walk(data: Array, tag: Int, at: Int, depth: Int) -> Any:
                     return UNUSUAL, 0
                 at += 1
             else:
-                at, more = walk(data, np.int64(inner), at, depth + 1)
+                at, more = walk(data, np.int64(inner), at, depth + 1, nodes)
                 if at < 0:
                     return UNUSUAL, 0
                 flags |= more
@@ -177,26 +196,27 @@ def walk(data: Array, tag: Int, at: Int, depth: Int) -> Any:
             at += 1
             if data[at] == 44:
                 at += 1
-            elif data[at] == closing:
-                return at + 1, flags
-            else:
+            elif data[at] != closing:
                 return UNUSUAL, 0
-    if tag == S or tag == N or tag == B:
-        if data[at] != 34:
-            return UNUSUAL, 0
-        at = scan_member(data, tag, at + 1)
-        return (at + 1, 0) if at >= 0 else (UNUSUAL, 0)
-    return _walk_set(data, tag, at)
+        at += 1
+    nodes[node, NODE_END], nodes[node, NODE_NEXT], nodes[node, NODE_FLAGS] = at, nodes[0, NODE_END], flags
+    return at, flags
+
+
+@inlined
+def _value_end(data: Array, tag: Int, at: Int) -> Any:
+    """Return where a walked S, N, B, BOOL or NULL ends."""
+    if tag <= B:
+        return scan_member(data, tag, at + 1) + 1
+    return at + (5 if data[at] == 102 else 4)
 
 
 @compiled
-def _arrange(
-    tag: Int, out: Array, start: Int, end: Int, spare: Array, segments: Array, first: Int, count: Int
-) -> Any:
+def _sort(data: Array, tag: Int, members: Array, first: Int, count: Int) -> Any:
     """Put members in order; return whether all of them are different."""
     ordered = True
     for place in range(first + 1, first + count):
-        difference = compare_members(out, tag, segments[place - 1, 0] + 1, segments[place, 0] + 1)
+        difference = compare_members(data, tag, members[place - 1, 0] + 1, members[place, 0] + 1)
         if difference == 0:
             return False
         ordered = ordered and difference < 0
@@ -205,81 +225,141 @@ def _arrange(
     gap = count // 2
     while gap > 0:
         for place in range(first + gap, first + count):
-            low, high = segments[place, 0], segments[place, 1]
+            start, end, node = members[place, 0], members[place, 1], members[place, 2]
             hole = place
-            while hole - gap >= first and compare_members(out, tag, segments[hole - gap, 0] + 1, low + 1) > 0:
-                segments[hole, 0], segments[hole, 1] = segments[hole - gap, 0], segments[hole - gap, 1]
+            while hole - gap >= first and compare_members(data, tag, members[hole - gap, 0] + 1, start + 1) > 0:
+                for each in range(3):
+                    members[hole, each] = members[hole - gap, each]
                 hole -= gap
-            segments[hole, 0], segments[hole, 1] = low, high
+            members[hole, 0], members[hole, 1], members[hole, 2] = start, end, node
         gap = gap // 2
-    to = 0
-    for place in range(first, first + count):
-        if place > first:
-            if compare_members(out, tag, segments[place - 1, 0] + 1, segments[place, 0] + 1) == 0:
-                return False
-            spare[to] = 44
-            to += 1
-        to = copy(out, segments[place, 0], segments[place, 1], spare, to)
-    copy(spare, 0, end - start, out, start)
+    for place in range(first + 1, first + count):
+        if compare_members(data, tag, members[place - 1, 0] + 1, members[place, 0] + 1) == 0:
+            return False
     return True
 
 
-@recursive("UniTuple(int64, 2)(uint8[::1], int64, int64, uint8[::1], int64, uint8[::1], int64[:, ::1], int64)")
-def order(data: Array, tag: Int, at: Int, out: Array, to: Int, spare: Array, segments: Array, first: Int) -> Any:
-    """Write what a type tag holds in its canonical order.
+@compiled
+def _members_of_map(data: Array, at: Int, node: Int, nodes: Array, members: Array, first: Int) -> Int:
+    """Note the members of a walked map; return how many there are."""
+    child = node + 1
+    count = 0
+    while data[at] != 125:
+        at += 1
+        start = at
+        tag, at = read_tag(data, scan(data, at + 1)[0] + 2)
+        members[first + count, MEMBER_START] = start
+        members[first + count, MEMBER_NODE] = -1
+        if tag < L:
+            at = _value_end(data, tag, at) + 1
+        else:
+            members[first + count, MEMBER_NODE] = child
+            at = nodes[child, NODE_END] + 1
+            child = nodes[child, NODE_NEXT]
+        members[first + count, MEMBER_END] = at
+        count += 1
+    return np.int64(count)
+
+
+@compiled
+def _members_of_set(data: Array, tag: Int, at: Int, members: Array, first: Int) -> Int:
+    """Note the members of a walked set; return how many there are."""
+    count = 0
+    while data[at] != 93:
+        at += 1
+        members[first + count, MEMBER_START] = at
+        at = scan_member(data, tag, at + 1) + 1
+        members[first + count, MEMBER_END], members[first + count, MEMBER_NODE] = at, -1
+        count += 1
+    return np.int64(count)
+
+
+@recursive("int64(uint8[::1], int64, int64, int64, uint8[::1], int64, int64[:, ::1], int64[:, ::1], int64, int64)")
+def _write(
+    data: Array,
+    tag: Int,
+    at: Int,
+    node: Int,
+    out: Array,
+    to: Int,
+    nodes: Array,
+    members: Array,
+    first: Int,
+    count: Int,
+) -> Any:
+    """Write a list, map or set in its canonical order: `order`, or with its members where these are noted already."""
+    if count < 0 and not nodes[node, NODE_FLAGS] & UNORDERED:
+        return copy(data, at, nodes[node, NODE_END], out, to)
+    if tag == L:
+        written = at
+        child = node + 1
+        while data[at] != 93:
+            inner, at = read_tag(data, at + 1)
+            if inner < L:
+                at = _value_end(data, inner, at)
+            else:
+                if nodes[child, NODE_FLAGS] & UNORDERED:
+                    to = copy(data, written, at, out, to)
+                    to = _write(data, np.int64(inner), at, child, out, to, nodes, members, first, np.int64(-1))
+                    if to < 0:
+                        return to
+                    written = nodes[child, NODE_END]
+                at = nodes[child, NODE_END]
+                child = nodes[child, NODE_NEXT]
+            at += 1
+        return copy(data, written, at + 1, out, to)
+    if count < 0:
+        count = (
+            _members_of_map(data, at, node, nodes, members, first)
+            if tag == M
+            else _members_of_set(data, tag, at, members, first)
+        )
+    if not _sort(data, tag, members, first, count):
+        return np.int64(UNUSUAL)
+    out[to] = 123 if tag == M else 91
+    to += 1
+    for place in range(first, first + count):
+        start, end, child = members[place, MEMBER_START], members[place, MEMBER_END], members[place, MEMBER_NODE]
+        if child >= 0 and nodes[child, NODE_FLAGS] & UNORDERED:
+            inner, begin = read_tag(data, scan(data, start + 1)[0] + 2)
+            to = copy(data, start, begin, out, to)
+            to = _write(data, np.int64(inner), begin, child, out, to, nodes, members, first + count, np.int64(-1))
+            if to < 0:
+                return to
+            out[to] = 125
+            to += 1
+        else:
+            to = copy(data, start, end, out, to)
+        out[to] = 44
+        to += 1
+    out[to - 1] = 125 if tag == M else 93
+    return to
+
+
+@inlined
+def order(
+    data: Array, tag: Int, at: Int, node: Int, out: Array, to: Int, nodes: Array, members: Array, first: Int
+) -> Int:
+    """Write a list, map or set in its canonical order.
 
     Args:
         data: Bytes of which `walk` has approved.
-        tag: The tag's number.
+        tag: The type tag's number.
         at: Where what it holds begins.
+        node: Its node.
         out: Where to write.
         to: From where on.
-        spare: Room for a whole value.
-        segments: Room for the starts and ends of all the members that are open at once.
+        nodes: What `walk` has noted.
+        members: Room for all the members that are open at once.
         first: How many of them are.
 
     Returns:
-        Where it ends in `data`, and where in `out`, which is UNUSUAL if a name or a member is there twice.
+        Where it ends in `out`, or UNUSUAL if a name or a member is there twice.
     """
-    if tag < L:
-        end = walk(data, tag, at, 0)[0]
-        return end, copy(data, at, end, out, to)
-    closing = 125 if tag == M else 93
-    out[to] = data[at]
-    at += 1
-    to += 1
-    members = to
-    count = 0
-    while data[at] != closing:
-        if data[at] == 44:
-            out[to] = 44
-            to += 1
-            at += 1
-        if tag != L:
-            segments[first + count, 0] = to
-        if tag == M:
-            end = scan(data, at + 1)[0] + 2
-            to = copy(data, at, end, out, to)
-            at = end
-        if tag == L or tag == M:
-            inner, begin = read_tag(data, at)
-            to = copy(data, at, begin, out, to)
-            at, to = order(
-                data, np.int64(inner), begin, out, to, spare, segments, first if tag == L else first + count + 1
-            )
-            if to < 0:
-                return at, to
-            out[to] = 125
-            to += 1
-            at += 1
-        else:
-            end = scan_member(data, tag, at + 1) + 1
-            to = copy(data, at, end, out, to)
-            at = end
-        if tag != L:
-            segments[first + count, 1] = to
-            count += 1
-    if not _arrange(tag, out, members, to, spare, segments, first, count):
-        return at, np.int64(UNUSUAL)
-    out[to] = closing
-    return at + 1, to + 1
+    return _write(data, np.int64(tag), at, node, out, to, nodes, members, first, np.int64(-1))
+
+
+@inlined
+def order_members(data: Array, count: Int, out: Array, to: Int, nodes: Array, members: Array) -> Int:
+    """Write a map in its canonical order, of whose members the first `count` are noted; otherwise as `order`."""
+    return _write(data, np.int64(M), np.int64(0), np.int64(0), out, to, nodes, members, np.int64(0), count)

@@ -17,6 +17,7 @@ LANES = 32
 
 _BYTE, _WORD, _LANES = ir.IntType(8), ir.IntType(64), ir.IntType(LANES)
 _VECTOR = ir.VectorType(_BYTE, LANES)
+_POSITION = ir.IntType(32)
 
 
 def _instruction(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,6 +69,59 @@ def beyond_ascii(typing_context: Any, data: Any, at: Any) -> Any:
         return impl_ret_untracked(context, builder, signature.return_type, _mask(builder, found))
 
     return types.int64(data, at), generate
+
+
+@_instruction
+def equal(typing_context: Any, data: Any, at: Any, byte: Any) -> Any:
+    """Return which of the next 32 bytes are a certain one, as bits, the first lowest."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes = _load(context, builder, signature.args[0], args[0], args[1], _VECTOR)
+        first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), args[2], ir.Constant(_POSITION, 0))
+        wanted = builder.shuffle_vector(
+            first, ir.Constant(_VECTOR, ir.Undefined), ir.Constant(ir.VectorType(_POSITION, LANES), [0] * LANES)
+        )
+        found = builder.icmp_unsigned("==", lanes, wanted)
+        return impl_ret_untracked(context, builder, signature.return_type, _mask(builder, found))
+
+    return types.int64(data, at, types.uint8), generate
+
+
+@_instruction
+def different(typing_context: Any, data: Any, first: Any, second: Any) -> Any:
+    """Return which of the 32 bytes at two places are not the same, as bits, the first lowest."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        one, other = (
+            _load(context, builder, signature.args[0], args[0], place, _VECTOR) for place in (args[1], args[2])
+        )
+        found = builder.icmp_unsigned("!=", one, other)
+        return impl_ret_untracked(context, builder, signature.return_type, _mask(builder, found))
+
+    return types.int64(data, first, second), generate
+
+
+@_instruction
+def move(typing_context: Any, data: Any, at: Any, out: Any, to: Any) -> Any:
+    """Copy 32 bytes."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes = _load(context, builder, signature.args[0], args[0], args[1], _VECTOR)
+        target = make_array(signature.args[2])(context, builder, args[2]).data
+        builder.store(lanes, builder.bitcast(builder.gep(target, [args[3]]), _VECTOR.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(data, at, out, to), generate
+
+
+@_instruction
+def ones(typing_context: Any, word: Any) -> Any:
+    """Return how many bits are 1."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return impl_ret_untracked(context, builder, signature.return_type, builder.ctpop(args[0]))
+
+    return types.int64(types.int64), generate
 
 
 @_instruction
