@@ -360,13 +360,16 @@ def learned(case: Any, files: list[tuple[str, int]], workers: int) -> Any:
 
 def frames(case: Any, files: list[tuple[str, int]], schema: Any, workers: int) -> Iterator[tuple[str, Any]]:
     """Yield the name and the frames of each file."""
-    from ddb_lake.decoding import decode_changes, decode_items
+    from ddb_lake.decoding import decode_change_files, decode_item_files
 
-    for file in files_of(files):
-        if case["changes"]:
-            yield file.path.name, decode_changes(file, schema, workers=workers)
-        else:
-            yield file.path.name, decode_items(file, schema, 1_700_000_000_000_000, workers)
+    exported = files_of(files)
+    decoded = (
+        decode_change_files(exported, schema, workers=workers)
+        if case["changes"]
+        else decode_item_files(exported, schema, 1_700_000_000_000_000, workers)
+    )
+    for file, each in decoded:
+        yield file.path.name, each
 
 
 def ours(workers: int, learn: bool = False) -> Callable[[Any], Run]:

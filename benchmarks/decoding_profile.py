@@ -12,12 +12,12 @@ from typing import Any
 from decoding_contenders import frames, learned
 from decoding_data import Case
 
-from ddb_lake.decoding import decode, shredder
 from ddb_lake.decoding import frames as building
+from ddb_lake.decoding import shredder, stream
 
 STAGES: list[tuple[str, Any, str]] = [
     # what the table calls it, where the function is, its name
-    ("gunzip into blocks", decode, "read_blocks"),
+    ("gunzip into blocks", stream, "read_blocks"),
     ("shred", shredder.lines, "shred"),
     ("group", shredder.columns, "group"),
     ("columns", building, "type_values"),

@@ -13,7 +13,7 @@ import polars as pl
 
 from ddb_lake.attribute_settings import rules_of
 from ddb_lake.config import RecoveryPolicy, TableSettings
-from ddb_lake.decoding import ItemSchema, Tally, decode_changes, decode_items, learn_changes, learn_items
+from ddb_lake.decoding import ItemSchema, Tally, decode_change_files, decode_item_files, learn_changes, learn_items
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.exports import (
     Export,
@@ -273,8 +273,8 @@ class Pipeline:
         with LocalCopies(self.exports.s3, source.manifest) as copies:
 
             def frames(schema: ItemSchema, tally: Tally) -> Iterator[pl.DataFrame]:
-                for file in copies.read_once():
-                    decoded = decode_changes(file, schema, self.settings.old_images)
+                files = copies.read_once()
+                for _, decoded in decode_change_files(files, schema, self.settings.old_images):
                     yield from decoded
                     tally.add(decoded.tally)
 
@@ -316,8 +316,7 @@ class Pipeline:
         with LocalCopies(self.exports.s3, source.manifest) as copies:
 
             def shards(schema: ItemSchema, tally: Tally) -> Iterator[tuple[str, Iterator[pl.DataFrame]]]:
-                for file in copies.read_once():
-                    decoded = decode_items(file, schema, write_time_us)
+                for file, decoded in decode_item_files(copies.read_once(), schema, write_time_us):
                     yield file.path.name, decoded
                     tally.add(decoded.tally)
 

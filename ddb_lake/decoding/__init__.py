@@ -2,7 +2,13 @@
 
 from ddb_lake.decoding.attributes import Arm
 from ddb_lake.decoding.canonical import canonical_image
-from ddb_lake.decoding.decode import DecodedFrames, decode_changes, decode_items
+from ddb_lake.decoding.decode import (
+    DecodedFrames,
+    decode_change_files,
+    decode_changes,
+    decode_item_files,
+    decode_items,
+)
 from ddb_lake.decoding.encode import encode_item
 from ddb_lake.decoding.errors import (
     CorruptFile,
@@ -47,7 +53,9 @@ __all__ = [
     "TypePolicy",
     "WrongExportKind",
     "canonical_image",
+    "decode_change_files",
     "decode_changes",
+    "decode_item_files",
     "decode_items",
     "encode_item",
     "learn_changes",

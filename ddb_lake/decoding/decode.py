@@ -1,20 +1,17 @@
 """Export files to typed frames, block by block, on as many threads as there are processors."""
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
 
 import polars as pl
 
 from ddb_lake.decoding.errors import DecodeError
-from ddb_lake.decoding.files import Block, ExportFile, read_blocks
+from ddb_lake.decoding.files import Block, ExportFile
 from ddb_lake.decoding.frames import Tally, build_frame, located, unpinned
 from ddb_lake.decoding.schema import ItemSchema
 from ddb_lake.decoding.selecting import SelectingShredder
 from ddb_lake.decoding.shredder import Mode
+from ddb_lake.decoding.stream import work_on
 
 WORKERS = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 """Blocks that are decoded at once: all of the work is outside of Python's lock."""
@@ -23,15 +20,16 @@ BLOCK_ROWS = 65_536
 BLOCK_CELLS = 2_000_000
 """Most rows, and most rows times columns, of a frame: a table with thousands of attributes gets shorter ones."""
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+_Frames = list[tuple[pl.DataFrame, Tally]]
 
 
 class DecodedFrames(Iterator[pl.DataFrame]):
     """The frames of a file; with each one that is taken, `tally` counts on."""
 
-    def __init__(self, frames: Iterator[tuple[pl.DataFrame, Tally]]) -> None:
-        self._frames = frames
+    def __init__(self, blocks: Iterator[_Frames]) -> None:
+        self._frames = (frame for frames in blocks for frame in frames)
+        self.source: object = None
+        """What must live as long as they are taken."""
         self.tally = Tally()
 
     def __next__(self) -> pl.DataFrame:
@@ -40,114 +38,86 @@ class DecodedFrames(Iterator[pl.DataFrame]):
         return frame
 
 
-def decode_items(file: ExportFile, schema: ItemSchema, write_time_us: int, workers: int = WORKERS) -> DecodedFrames:
-    """Decode a data file of a full export.
+def decode_item_files(
+    files: Iterable[ExportFile], schema: ItemSchema, write_time_us: int, workers: int = WORKERS
+) -> Iterator[tuple[ExportFile, DecodedFrames]]:
+    """Decode data files of a full export.
+
+    Files are asked for, and blocks decoded, a little ahead of what is taken, across the files' borders. What is not
+    taken of a file before the next one is asked for is left out.
 
     Args:
-        file: The file.
-        schema: What `learn_items` made of it, or wider.
+        files: The files.
+        schema: What `learn_items` made of them, or wider.
         write_time_us: The write time that all items get, µs since the epoch.
         workers: How many blocks are decoded at once.
 
-    Returns:
-        Frames with the columns `ITEM_METADATA`, then all of the schema; none for an empty file. Only after the
-        last one is the file known to be whole: use nothing of it before.
+    Yields:
+        Each file with its frames, in the order of its lines: the columns `ITEM_METADATA`, then all of the schema.
+        An empty file has none. Only after the last one is the file known to be whole: use nothing of it before.
 
     Raises:
         SchemaTooNarrow: While the frames are taken, if an attribute or a type of its values has no column.
-        DecodeError: Likewise, if the file is damaged, or a line in it is not an item of this table.
+        DecodeError: Likewise, if a file is damaged, or a line in it is not an item of this table.
     """
-    return DecodedFrames(_decode(file, schema, Mode(False, write_time_us), workers))
+    return _decode(files, schema, Mode(False, write_time_us), workers)
+
+
+def decode_change_files(
+    files: Iterable[ExportFile], schema: ItemSchema, old_images: bool = False, workers: int = WORKERS
+) -> Iterator[tuple[ExportFile, DecodedFrames]]:
+    """Decode data files of an incremental export, as `decode_item_files` does those of a full one.
+
+    Args:
+        files: The files.
+        schema: What `learn_changes` made of them, or wider.
+        old_images: Whether to show old images, as text; else they are not decoded.
+        workers: How many blocks are decoded at once.
+
+    Yields:
+        Each file with its frames: the columns `CHANGE_METADATA`, `OLD_IMAGE` if that is asked for, then all of the
+        schema. Deletes have the key's columns only.
+
+    Raises:
+        SchemaTooNarrow: While the frames are taken, if an attribute or a type of its values has no column.
+        DecodeError: Likewise, if a file is damaged, or a line in it is not a change of this table.
+    """
+    return _decode(files, schema, Mode(True, old_images=old_images), workers)
+
+
+def decode_items(file: ExportFile, schema: ItemSchema, write_time_us: int, workers: int = WORKERS) -> DecodedFrames:
+    """Decode one data file of a full export: see `decode_item_files`."""
+    return _only(decode_item_files([file], schema, write_time_us, workers))
 
 
 def decode_changes(
     file: ExportFile, schema: ItemSchema, old_images: bool = False, workers: int = WORKERS
 ) -> DecodedFrames:
-    """Decode a data file of an incremental export.
-
-    Args:
-        file: The file.
-        schema: What `learn_changes` made of it, or wider.
-        old_images: Whether to show old images, as text; else they are not decoded.
-        workers: How many blocks are decoded at once.
-
-    Returns:
-        Frames with the columns `CHANGE_METADATA`, `OLD_IMAGE` if that is asked for, then all of the schema; none
-        for an empty file. Deletes have the key's columns only. Only after the last one is the file known to be
-        whole: use nothing of it before.
-
-    Raises:
-        SchemaTooNarrow: While the frames are taken, if an attribute or a type of its values has no column.
-        DecodeError: Likewise, if the file is damaged, or a line in it is not a change of this table.
-    """
-    return DecodedFrames(_decode(file, schema, Mode(True, old_images=old_images), workers))
+    """Decode one data file of an incremental export: see `decode_change_files`."""
+    return _only(decode_change_files([file], schema, old_images, workers))
 
 
-def _decode(file: ExportFile, schema: ItemSchema, mode: Mode, workers: int) -> Iterator[tuple[pl.DataFrame, Tally]]:
+def _only(files: Iterator[tuple[ExportFile, DecodedFrames]]) -> DecodedFrames:
+    """Return the frames of the one file there is."""
+    _, frames = next(files)
+    frames.source = files
+    return frames
+
+
+def _decode(
+    files: Iterable[ExportFile], schema: ItemSchema, mode: Mode, workers: int
+) -> Iterator[tuple[ExportFile, DecodedFrames]]:
     most_rows = max(1, min(BLOCK_ROWS, BLOCK_CELLS // max(1, len(schema.columns))))
 
-    def decode(shredder: SelectingShredder, block: Block) -> list[tuple[pl.DataFrame, Tally]]:
-        made: list[tuple[pl.DataFrame, Tally]] = []
+    def decode(shredder: SelectingShredder, block: Block) -> _Frames:
+        made: _Frames = []
         for shreds in shredder.shred(block, most_rows):
             try:
                 frame, tally = build_frame(shreds, mode, schema)
                 made.append((unpinned(frame, shreds), tally))
             except DecodeError as error:
-                raise located(error, file.name, shreds) from None
+                raise located(error, block.name, shreds) from None
         return made
 
-    for frames in each_block(file, schema, mode, decode, workers):
-        yield from frames
-
-
-def each_block(
-    file: ExportFile,
-    schema: ItemSchema,
-    mode: Mode,
-    work: Callable[[SelectingShredder, Block], Made],
-    workers: int,
-) -> Iterator[Made]:
-    """Yield what is made of a file's blocks, in their order; it is made on threads while the next one is read."""
-    if workers == 1:
-        shredder = SelectingShredder(schema, mode)
-        yield from (work(shredder, block) for block in read_blocks(file))
-        return
-    shredders: SimpleQueue[SelectingShredder] = SimpleQueue()
-    for _ in range(workers):
-        shredders.put(SelectingShredder(schema, mode))
-
-    def run(block: Block) -> Made:
-        shredder = shredders.get()
-        try:
-            return work(shredder, block)
-        finally:
-            shredders.put(shredder)
-
-    with ThreadPoolExecutor(workers) as pool:
-        yield from _in_order(pool, run, read_blocks(file), workers)
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, function: Callable[[Given], Made], given: Iterable[Given], ahead: int
-) -> Iterator[Made]:
-    """Map on threads, at most `ahead` steps before what has been taken; an error comes after all before it."""
-    running: deque[Future[Made]] = deque()
-    try:
-        given = iter(given)
-        while True:
-            try:
-                each = next(given)
-            except StopIteration:
-                break
-            except DecodeError:
-                while running:
-                    yield running.popleft().result()
-                raise
-            running.append(pool.submit(function, each))
-            while len(running) > ahead:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-    finally:
-        for each in running:
-            each.cancel()
+    for file, blocks in work_on(files, schema, mode, decode, workers):
+        yield file, DecodedFrames(blocks)

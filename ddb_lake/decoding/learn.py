@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ddb_lake.decoding.decode import WORKERS, each_block
+from ddb_lake.decoding.decode import WORKERS
 from ddb_lake.decoding.errors import SecondType
 from ddb_lake.decoding.files import Block, ExportFile
 from ddb_lake.decoding.frames import by_attribute
@@ -11,6 +11,7 @@ from ddb_lake.decoding.rules import TypePolicy
 from ddb_lake.decoding.schema import ItemSchema
 from ddb_lake.decoding.selecting import SelectingShredder
 from ddb_lake.decoding.shredder import Mode
+from ddb_lake.decoding.stream import work_on
 from ddb_lake.decoding.typed import arms_of, check_type
 from ddb_lake.decoding.widen import widen
 
@@ -73,8 +74,8 @@ def _learn(files: Iterable[ExportFile], schema: ItemSchema, mode: Mode, workers:
 
     seen: dict[str, set[str]] = {}
     types: dict[str, str] = {}
-    for file in files:
-        for needs in each_block(file, schema, mode, needs_of, workers):
+    for file, blocks in work_on(files, schema, mode, needs_of, workers):
+        for needs in blocks:
             for attribute, arms in needs.arms.items():
                 seen.setdefault(attribute, set()).update(arms)
             for line, attribute, tag in needs.types:
