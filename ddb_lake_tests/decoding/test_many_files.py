@@ -44,12 +44,12 @@ def keys(frames: Iterator[pl.DataFrame]) -> list[str]:
 def test_each_file_has_its_own_frames_and_tally(tmp_path: Path, workers: int) -> None:
     counts = [3, LARGE, 0, 0, 1, LARGE, 7]
     files = [write(tmp_path, number, count) for number, count in enumerate(counts)]
-    decoded = decode_item_files(files, SCHEMA, 0, workers)
-    for number, (file, frames) in enumerate(decoded):
-        assert file is files[number]
+    seen: list[ExportFile] = []
+    for number, (file, frames) in enumerate(decode_item_files(files, SCHEMA, 0, workers)):
+        seen.append(file)
         assert keys(frames) == [f"{number}/{place}" for place in range(counts[number])]
         assert frames.tally.lines == counts[number]
-    assert number == len(counts) - 1
+    assert seen == files
 
 
 @WORKERS
