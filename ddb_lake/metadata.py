@@ -8,9 +8,10 @@ import dagster as dg
 
 from ddb_lake.decoding import Tally
 from ddb_lake.exports import Export
+from ddb_lake.field_metadata import ATTRIBUTE, SINCE
 from ddb_lake.pipeline import DecodedWindow, StagedItems, VerifiedExport
 from ddb_lake.replica import BootstrapCommit, Column, MaintenanceReport, ReplicaCommit, Strategy
-from ddb_lake.table_decoder import ATTRIBUTE, SINCE, Decoding
+from ddb_lake.table_decoder import Decoding
 from ddb_lake.windows import format_time
 
 Metadata = Mapping[str, Any]

@@ -9,8 +9,8 @@ from hashlib import sha256
 from typing import Generic, TypeVar
 
 from ddb_lake.decoding import ExportFile, ItemSchema, Rules, SchemaTooNarrow, Tally
-from ddb_lake.decoding.schema import ATTRIBUTE
 from ddb_lake.errors import ConfigError
+from ddb_lake.field_metadata import ATTRIBUTE, HASHED, SINCE
 from ddb_lake.keys import KeyAttribute
 from ddb_lake.local_copies import LocalCopies
 from ddb_lake.replica import ChangeLog, Column
@@ -21,10 +21,6 @@ _LOG = logging.getLogger(__name__)
 _SCHEMA_TRIES = 10
 """Tries at adding columns while others add theirs to the same change log."""
 
-SINCE = "ddb_lake.since"
-"""Field metadata of attributes' columns: the start of the window that brought the first value, or the bootstrap's."""
-HASHED = "ddb_lake.hashed"
-"""Field metadata of a hashed key attribute's columns: a fingerprint of the hash's key."""
 
 Learn = Callable[[Iterable[ExportFile], ItemSchema], ItemSchema]
 Made = TypeVar("Made")

@@ -10,11 +10,8 @@ import polars as pl
 from ddb_lake.decoding.attributes import NUMBER_ARMS, Arm, dtype_of, is_arm, type_of_arm
 from ddb_lake.decoding.errors import SchemaMetadataError
 from ddb_lake.decoding.rules import NO_RULES, AttributeRule, Rules
+from ddb_lake.field_metadata import ARM, ATTRIBUTE, KEY
 from ddb_lake.keys import KeyAttribute, KeyRole
-
-ATTRIBUTE = "ddb_lake.attribute"
-ARM = "ddb_lake.arm"
-KEY = "ddb_lake.key"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 from deltalake import Field, Schema
 
+from ddb_lake.field_metadata import ARM, ATTRIBUTE, KEY, OURS, PARTITION
 from ddb_lake.replica.errors import InvalidColumn, InvalidFrame, SchemaConflict
 
 KEY_HASH = "_key_hash"
@@ -27,18 +28,6 @@ PARTITION_METADATA: dict[str, pl.DataType] = {WINDOW: pl.String(), EXPORT: pl.St
 """The change log's partition columns: the quarter-hour of the write time, and the window of the export."""
 
 RESERVED = frozenset({*CHANGE_METADATA, *PARTITION_METADATA, OLD_IMAGE})
-
-KEY = "ddb_lake.key"
-"""Field metadata of the columns that hold the source table's primary key: HASH or RANGE."""
-
-PARTITION = "ddb_lake.partition"
-"""Field metadata of a replica's partition columns: the rule that computes it, as JSON."""
-
-ATTRIBUTE = "ddb_lake.attribute"
-ARM = "ddb_lake.arm"
-
-OURS = "ddb_lake."
-"""How the names of our field metadata begin."""
 
 ILLEGAL = " ,;{}()\n\t="
 """Characters that Delta allows in no column name without column mapping."""

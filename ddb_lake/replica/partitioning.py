@@ -13,7 +13,8 @@ import polars as pl
 from deltalake import Field, Schema
 from deltalake.schema import PrimitiveType
 
-from ddb_lake.replica.columns import KEY_HASH, PARTITION, Column
+from ddb_lake.field_metadata import PARTITION
+from ddb_lake.replica.columns import KEY_HASH, Column
 from ddb_lake.replica.errors import InvalidColumn
 
 PREFIX = "_part_"
