@@ -46,6 +46,9 @@ from ddb_lake_tests.replica.test_convergence import (
 HISTORIES = int(os.environ.get("DDB_LAKE_HISTORIES", "0"))
 """How many histories are tried; by default few, always the same."""
 
+PARTS = min(20, HISTORIES // 10) or 1
+"""Of the histories, for as many processes as there are."""
+
 NAMES = ["_key_hash", "_write_time_us", "_tie_break", "id", "seq", "seq__decimal", "value"]
 
 POLICIES = st.sampled_from([FoldPolicy(8, 2, 0.3, 2), FoldPolicy(1000, 2, 0.1, 1000)])
@@ -250,11 +253,12 @@ def once(strategy: Strategy) -> None:
 CALM = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.large_base_example]
 
 
-def test_no_history_makes_a_difference():
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_history_makes_a_difference(part: int):
     run_state_machine_as_test(
         ReplicaMachine,
         settings=settings(
-            max_examples=HISTORIES or 6,
+            max_examples=HISTORIES // PARTS or 6,
             stateful_step_count=14,
             deadline=None,
             derandomize=not HISTORIES,
