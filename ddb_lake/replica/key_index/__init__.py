@@ -2,6 +2,7 @@
 
 from ddb_lake.replica.key_index.fingerprints import fingerprints
 from ddb_lake.replica.key_index.index import (
+    FINGERPRINT,
     FOLDER,
     Candidates,
     KeyIndex,
@@ -13,6 +14,7 @@ from ddb_lake.replica.key_index.index import (
 from ddb_lake.replica.key_index.segment import Rows, encode_segment
 
 __all__ = [
+    "FINGERPRINT",
     "FOLDER",
     "Candidates",
     "KeyIndex",

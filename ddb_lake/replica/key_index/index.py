@@ -42,6 +42,9 @@ _LOG = logging.getLogger(__name__)
 FOLDER = "_idx"
 """Where the segments are; other tools' vacuums leave folders with an underscore alone."""
 
+FINGERPRINT = "key fingerprint"
+"""A column of frames in memory, of fingerprints that were computed already. No table has a column of this name."""
+
 CACHE_VARIABLE = "DDB_LAKE_CACHE"
 """Names the folder where segments of tables on S3 are kept between windows; by default one for temporary files."""
 
@@ -67,10 +70,11 @@ def segment_path(object_path: str) -> str:
 
 
 def rows_of(frame: pl.DataFrame, keys: Sequence[str]) -> Rows:
-    """Return the rows of a data file as its index knows them."""
+    """Return the rows of a data file as its index knows them; their fingerprints are taken where they are there."""
+    known = FINGERPRINT in frame.columns
     return Rows(
         hashes=frame[KEY_HASH].to_numpy().astype(np.int64),
-        fingerprints=fingerprints(frame, keys),
+        fingerprints=frame[FINGERPRINT].to_numpy() if known else fingerprints(frame, keys),
         times=frame[WRITE_TIME].to_numpy().astype(np.int64),
         ties=frame[TIE_BREAK].to_numpy().astype(np.int64),
         rows=np.arange(frame.height, dtype=np.int64),
