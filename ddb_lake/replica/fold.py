@@ -26,8 +26,8 @@ from ddb_lake.replica.key_index.filter import I64
 from ddb_lake.replica.mark import loose
 from ddb_lake.replica.store import TableStore
 
-_FILE, _ROW = "_folded_file", "_folded_row"
-"""Where a row of a fold comes from, while it is in memory."""
+_FILE, _ROW = "folded file", "folded row"
+"""Where a row of a fold comes from, while it is in memory. No table can have columns of these names."""
 
 
 class Overtaken(Exception):
