@@ -5,7 +5,7 @@ ten changes eight replace an item, one inserts and one deletes. Each window is a
 opening the table counts; importing libraries does not. Rounds take turns, and the median counts.
 
 `bytes_written` is all that the table's folder has gained (the log, vectors and the index included), and
-`amplification` divides it by the changes themselves, as one Parquet file of the same compression.
+`amplification` divides it by the changes themselves, as one Parquet file of the compression that the table has.
 """
 
 import argparse

@@ -22,12 +22,12 @@ from ddb_lake.replica.delta_log import AddFile, Operation, Snapshot, now_ms, req
 from ddb_lake.replica.delta_log.deletion_vectors import read_vectors, write_vectors
 from ddb_lake.replica.errors import DamagedDataFile
 from ddb_lake.replica.key_index import read_data_file, segment_path
-from ddb_lake.replica.key_index.segment import I64
+from ddb_lake.replica.key_index.filter import I64
 from ddb_lake.replica.mark import loose
 from ddb_lake.replica.store import TableStore
 
-_FILE, _ROW = "_folded_file", "_folded_row"
-"""Where a row of a fold comes from, while it is in memory."""
+_FILE, _ROW = "folded file", "folded row"
+"""Where a row of a fold comes from, while it is in memory. No table can have columns of these names."""
 
 
 class Overtaken(Exception):

@@ -16,11 +16,11 @@ from pyroaring import BitMap64
 
 from ddb_lake.replica.columns import DELETED, KEY_HASH, TIE_BREAK, WRITE_TIME
 from ddb_lake.replica.commits import commit_on
-from ddb_lake.replica.data_files import DataFile, partition_folder, write_indexed_file
+from ddb_lake.replica.data_files import QUICK_LEVEL, DataFile, partition_folder, write_indexed_file
 from ddb_lake.replica.delta_log import AddFile, Metadata, Note, Operation, Snapshot, now_ms, require_writable
 from ddb_lake.replica.delta_log.deletion_vectors import read_vectors, write_vectors
 from ddb_lake.replica.errors import UnsupportedTable
-from ddb_lake.replica.key_index import Candidates, KeyIndex, fingerprints
+from ddb_lake.replica.key_index import FINGERPRINT, Candidates, KeyIndex, fingerprints
 from ddb_lake.replica.last_writer import beats
 from ddb_lake.replica.merge import AppliedRows, Effort
 from ddb_lake.replica.partitioning import partitioning_of, split
@@ -75,7 +75,8 @@ def mark_changes(
     index = KeyIndex(store, keys)
     changes = changes.sort(KEY_HASH)
     files = list(snapshot.files.values())
-    candidates = index.find(files, changes[KEY_HASH].to_numpy(), fingerprints(changes, keys))
+    changes = changes.with_columns(pl.Series(FINGERPRINT, fingerprints(changes, keys)))
+    candidates = index.find(files, changes[KEY_HASH].to_numpy(), changes[FINGERPRINT].to_numpy())
     marks = decide(store, files, changes, candidates, str(snapshot.location))
     if not marks.dead and not marks.upserts.any():
         return None
@@ -148,7 +149,10 @@ def write_images(
     keys: Sequence[str],
     metadata: Metadata | None,
 ) -> list[DataFile]:
-    """Write new images as data files, one a partition, sorted by key hash, with their segments of the index."""
+    """Write new images as data files, one a partition, sorted by key hash, with their segments of the index.
+
+    The images have their fingerprints in the column `FINGERPRINT`.
+    """
     if not images.height:
         return []
     schema = snapshot.schema() if metadata is None else Schema.from_json(metadata.schema)
@@ -156,10 +160,10 @@ def write_images(
     columns = {name: t for name, t in pl.Schema(schema).items() if name not in snapshot.metadata.partition_columns}
     images = images.select(
         pl.col(name) if name in images.columns else pl.lit(None, dtype=dtype).alias(name)
-        for name, dtype in columns.items()
+        for name, dtype in {**columns, FINGERPRINT: pl.UInt64()}.items()
     )
     return [
-        write_indexed_file(store, partition_folder(partition), "part", rows, partition, keys)
+        write_indexed_file(store, partition_folder(partition), "part", rows, partition, keys, QUICK_LEVEL)
         for partition, rows in split(images, partitioning)
     ]
 

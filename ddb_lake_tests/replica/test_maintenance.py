@@ -10,13 +10,24 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from ddb_lake.replica import Location, Replica
+from ddb_lake.replica import Column, Location, Replica
 from ddb_lake.replica.delta_log import AddFile, DeletionVector
 from ddb_lake.replica.errors import NotBootstrapped
 from ddb_lake.replica.folding import FoldPolicy, plan_folds
 from ddb_lake.replica.store import ObjectTableStore
 from ddb_lake.replica.strategy import Strategy
-from ddb_lake_tests.replica.histories import TABLE_ID, Key, Lake, delete, lake, put, window
+from ddb_lake_tests.replica.histories import (
+    COLUMNS,
+    TABLE_ID,
+    Key,
+    Lake,
+    change_frame,
+    delete,
+    lake,
+    put,
+    told,
+    window,
+)
 from ddb_lake_tests.replica.readers import read_by_all
 
 NAMES = ["_key_hash", "_write_time_us", "_tie_break", "id", "seq", "seq__decimal", "value"]
@@ -109,6 +120,22 @@ def test_a_fold_keeps_every_row_and_the_coverage(tmp_path: Path, vectors: None):
     assert tables.replica.coverage() == before
     newest = DeltaTable(tables.replica.location.uri).history(1)[0]
     assert newest["operation"] == "OPTIMIZE"
+
+
+def test_a_fold_keeps_attributes_that_are_called_as_its_own_columns_may_be(tmp_path: Path, vectors: None):
+    names = ["_folded_file", "_folded_row", "_fingerprint", "index"]
+    tables = lake(tmp_path)
+    columns = [*COLUMNS, *(Column(name, pl.String(), told(name, "string")) for name in names)]
+    tables.log.add_columns(columns)
+    tables.bootstrap({Key("a"): "0"})
+    for number in range(3):
+        span = window(15 * number, 15 * number + 15)
+        values = {name: f"{name} {number}" for name in names}
+        tables.log.replace(span, [change_frame([put(f"k{number}", 15 * number, "1")], columns, **values)])
+        tables.replica.apply(span)
+    rows = read_by_all(tables.replica.location.uri, [*NAMES, *names])
+    assert tables.replica.maintain(EAGER).folded.folds >= 1
+    assert read_by_all(tables.replica.location.uri, [*NAMES, *names]) == rows
 
 
 def test_a_fold_tells_readers_that_no_row_has_changed(tmp_path: Path, vectors: None):

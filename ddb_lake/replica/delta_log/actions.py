@@ -13,6 +13,9 @@ ADD_FIELDS = frozenset(
 )
 """What AddFile has fields of its own for; the rest, such as tags, is passed on as it is."""
 
+FileKey = tuple[str, str | None]
+"""A file's path and its deletion vector's unique id (Delta protocol: "Action Reconciliation")."""
+
 
 @dataclass(frozen=True)
 class DeletionVector:
@@ -35,8 +38,7 @@ class DeletionVector:
     @property
     def unique_id(self) -> str:
         """What tells two vectors of one file apart in the log (Delta protocol: "Derived Fields")."""
-        at = "" if self.offset is None else f"@{self.offset}"
-        return f"{self.storage_type}{self.path_or_inline}{at}"
+        return _unique_id(self.storage_type, self.path_or_inline, self.offset)
 
     def to_json(self) -> dict[str, Any]:
         """Return the descriptor as the log has it."""
@@ -96,8 +98,8 @@ class AddFile:
         return 0 if self.deletion_vector is None else self.deletion_vector.cardinality
 
     @property
-    def key(self) -> tuple[str, str | None]:
-        """What identifies the file in the log (Delta protocol: "Action Reconciliation")."""
+    def key(self) -> "FileKey":
+        """What identifies the file in the log."""
         return self.path, None if self.deletion_vector is None else self.deletion_vector.unique_id
 
     def add(self, *, data_change: bool) -> dict[str, Any]:
@@ -250,6 +252,19 @@ class Metadata:
             name=told.get("name"),
             description=told.get("description"),
         )
+
+
+def key_of(told: Mapping[str, Any]) -> FileKey:
+    """Return what identifies the file of an add or remove action of the log."""
+    vector = told.get("deletionVector")
+    if vector is None:
+        return told["path"], None
+    return told["path"], _unique_id(vector["storageType"], vector["pathOrInlineDv"], vector.get("offset"))
+
+
+def _unique_id(storage_type: str, path_or_inline: str, offset: int | None) -> str:
+    at = "" if offset is None else f"@{offset}"
+    return f"{storage_type}{path_or_inline}{at}"
 
 
 def log_path(object_path: str) -> str:

@@ -14,7 +14,7 @@ import orjson
 import polars as pl
 from deltalake import Schema
 
-from ddb_lake.replica.delta_log.actions import AddFile, Metadata, TableProtocol, Tombstone
+from ddb_lake.replica.delta_log.actions import AddFile, FileKey, Metadata, TableProtocol, Tombstone, key_of
 from ddb_lake.replica.errors import DamagedLog, UnsupportedTable
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.store import TableStore
@@ -159,12 +159,12 @@ def _commit_version(name: str) -> int | None:
 
 
 class _Replay:
-    """Actions being reconciled: the newest of each kind and file counts."""
+    """Actions being reconciled: the newest of each kind and file counts. Most are superseded, so few are read."""
 
     def __init__(self, location: Location, *, with_tombstones: bool) -> None:
         self._location = location
         self._with_tombstones = with_tombstones
-        self._files: dict[tuple[str, str | None], AddFile] = {}
+        self._files: dict[FileKey, Mapping[str, Any]] = {}
         self._transactions: dict[str, int] = {}
         self._infos: dict[int, Mapping[str, Any]] = {}
         self._tombstones: list[Tombstone] = []
@@ -184,8 +184,12 @@ class _Replay:
                 "set the table property delta.checkpointPolicy to classic, and write a checkpoint"
             )
         for name in frame.columns:
-            for told in frame[name].drop_nulls().to_list():
-                if told.get("path" if name in ("add", "remove") else _ALWAYS[name]) is not None:
+            column = frame[name]
+            present = column.filter(column.struct.field(_ALWAYS[name]).is_not_null())
+            if name == "remove":
+                self._tombstones += _tombstones(present)
+            else:
+                for told in present.to_list():
                     self._take(name, _plain(told))
 
     def take_commit(self, version: int, data: bytes) -> None:
@@ -223,7 +227,7 @@ class _Replay:
             number=number,
             protocol=self._protocol,
             metadata=self._metadata,
-            files={each.path: each for each in self._files.values()},
+            files={each.path: each for each in map(AddFile.from_json, self._files.values())},
             transactions=self._transactions,
             infos=self._infos,
             tombstones=tuple(self._tombstones),
@@ -233,15 +237,11 @@ class _Replay:
     def _take(self, name: str, told: Mapping[str, Any]) -> None:
         match name:
             case "add":
-                file = AddFile.from_json(told)
-                self._files[file.key] = file
+                self._files[key_of(told)] = told
             case "remove":
-                vector = told.get("deletionVector")
-                tombstone = Tombstone.from_json(told)
-                unique = None if vector is None or tombstone.deletion_vector is None else tombstone.deletion_vector
-                self._files.pop((tombstone.path, None if unique is None else unique.unique_id), None)
+                self._files.pop(key_of(told), None)
                 if self._with_tombstones:
-                    self._tombstones.append(tombstone)
+                    self._tombstones.append(Tombstone.from_json(told))
             case "txn":
                 self._transactions[told["appId"]] = told["version"]
             case "metaData":
@@ -252,8 +252,18 @@ class _Replay:
                 pass  # cdc, domainMetadata and whatever else does not change which rows there are
 
 
-_ALWAYS = {"txn": "appId", "metaData": "id", "protocol": "minReaderVersion"}
+_ALWAYS = {"add": "path", "remove": "path", "txn": "appId", "metaData": "id", "protocol": "minReaderVersion"}
 """A field of each action that is never null: where it is, the checkpoint's row is of another action."""
+
+
+def _tombstones(removes: pl.Series) -> Iterator[Tombstone]:
+    """Yield the remove actions of a checkpoint, which may be thousands, without those of their fields unused here."""
+    told = removes.struct.unnest()
+    wanted = [name for name in ("path", "deletionTimestamp", "deletionVector") if name in told.columns]
+    for each in told.select(wanted).iter_rows(named=True):
+        vector = each.get("deletionVector")
+        known = vector is not None and vector["storageType"] is not None
+        yield Tombstone.from_json({**each, "deletionVector": vector if known else None})
 
 
 def _plain(value: Any) -> Any:

@@ -2,10 +2,10 @@
 
 from ddb_lake.replica.key_index.fingerprints import fingerprints
 from ddb_lake.replica.key_index.index import (
+    FINGERPRINT,
     FOLDER,
     Candidates,
     KeyIndex,
-    join_rows,
     read_data_file,
     rows_of,
     segment_path,
@@ -14,13 +14,13 @@ from ddb_lake.replica.key_index.index import (
 from ddb_lake.replica.key_index.segment import Rows, encode_segment
 
 __all__ = [
+    "FINGERPRINT",
     "FOLDER",
     "Candidates",
     "KeyIndex",
     "Rows",
     "encode_segment",
     "fingerprints",
-    "join_rows",
     "read_data_file",
     "rows_of",
     "segment_path",

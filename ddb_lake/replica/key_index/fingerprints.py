@@ -33,12 +33,12 @@ def fingerprints(frame: pl.DataFrame, keys: Iterable[str]) -> Fingerprints:
     parts = [_part(name, frame.schema[name]) for name in sorted(keys) if name in frame.columns]
     if not frame.height or not parts:
         return np.zeros(frame.height, dtype=np.uint64)
-    texts = frame.select(pl.concat_str(parts).alias("key"))["key"].to_list()
+    texts = frame.select(pl.concat_str(parts).cast(pl.Binary()).alias("key"))["key"].to_list()
     start = blake2b(digest_size=8, person=PERSON)
     digests = bytearray()
     for text in texts:
         state = start.copy()
-        state.update(text.encode())
+        state.update(text)
         digests += state.digest()
     return np.frombuffer(bytes(digests), dtype="<u8")
 

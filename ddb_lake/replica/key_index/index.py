@@ -10,7 +10,7 @@ import logging
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -23,14 +23,27 @@ import polars as pl
 from ddb_lake.replica.columns import KEY_HASH, TIE_BREAK, WRITE_TIME
 from ddb_lake.replica.delta_log import AddFile
 from ddb_lake.replica.errors import DamagedDataFile
+from ddb_lake.replica.key_index.filter import I64, U64
 from ddb_lake.replica.key_index.fingerprints import fingerprints
-from ddb_lake.replica.key_index.segment import I64, U64, DamagedSegment, Found, Rows, Segment, encode_segment
+from ddb_lake.replica.key_index.segment import (
+    DamagedSegment,
+    Found,
+    Probes,
+    Rows,
+    Segment,
+    encode_segment,
+    join_rows,
+    joined,
+)
 from ddb_lake.replica.store import TableStore
 
 _LOG = logging.getLogger(__name__)
 
 FOLDER = "_idx"
 """Where the segments are; other tools' vacuums leave folders with an underscore alone."""
+
+FINGERPRINT = "key fingerprint"
+"""A column of frames in memory, of fingerprints that were computed already. No table has a column of this name."""
 
 CACHE_VARIABLE = "DDB_LAKE_CACHE"
 """Names the folder where segments of tables on S3 are kept between windows; by default one for temporary files."""
@@ -57,10 +70,11 @@ def segment_path(object_path: str) -> str:
 
 
 def rows_of(frame: pl.DataFrame, keys: Sequence[str]) -> Rows:
-    """Return the rows of a data file as its index knows them."""
+    """Return the rows of a data file as its index knows them; their fingerprints are taken where they are there."""
+    known = FINGERPRINT in frame.columns
     return Rows(
         hashes=frame[KEY_HASH].to_numpy().astype(np.int64),
-        fingerprints=fingerprints(frame, keys),
+        fingerprints=frame[FINGERPRINT].to_numpy() if known else fingerprints(frame, keys),
         times=frame[WRITE_TIME].to_numpy().astype(np.int64),
         ties=frame[TIE_BREAK].to_numpy().astype(np.int64),
         rows=np.arange(frame.height, dtype=np.int64),
@@ -95,6 +109,7 @@ class KeyIndex:
             hashes: The keys' `_key_hash`, in order.
             prints: Their fingerprints.
         """
+        searched = Probes.of(hashes, prints)
         probes: list[I64] = []
         numbers: list[I64] = []
         found: list[Rows] = []
@@ -102,12 +117,12 @@ class KeyIndex:
             first, last = _range_of(file, hashes)
             if first == last:
                 continue
-            hits = self._search(file, hashes[first:last], prints[first:last])
+            hits = self._search(file, searched.between(first, last))
             if len(hits.probes):
                 probes.append(hits.probes + first)
                 numbers.append(np.full(len(hits.probes), number, dtype=np.int64))
                 found.append(hits.rows)
-        return Candidates(_joined(probes), _joined(numbers), join_rows(found))
+        return Candidates(joined(probes), joined(numbers), join_rows(found))
 
     def segment(self, file: AddFile) -> Segment:
         """Return a data file's segment, made again if it is absent or its header is damaged."""
@@ -116,18 +131,11 @@ class KeyIndex:
         except (DamagedSegment, FileNotFoundError) as error:
             return self._make_again(file, error)
 
-    def rows(self, file: AddFile) -> Rows:
-        """Return all rows of a data file, by the order of their hashes."""
+    def _search(self, file: AddFile, probes: Probes) -> Found:
         try:
-            return self.segment(file).all()
+            return self.segment(file).find(probes)
         except DamagedSegment as error:
-            return self._make_again(file, error).all()
-
-    def _search(self, file: AddFile, hashes: I64, prints: U64) -> Found:
-        try:
-            return self.segment(file).find(hashes, prints)
-        except DamagedSegment as error:
-            return self._make_again(file, error).find(hashes, prints)
+            return self._make_again(file, error).find(probes)
 
     def _make_again(self, file: AddFile, reason: Exception) -> Segment:
         """Make a segment from its data file, and keep it if the storage lets us: without it all works as well."""
@@ -202,21 +210,6 @@ def read_data_file(store: TableStore, file: AddFile) -> bytes:
 _REMEDY = "restore it, or remove the replica's folder and materialise its initial load and windows again"
 
 
-def join_rows(parts: Sequence[Rows]) -> Rows:
-    """Return the rows of several files, one after the other."""
-    return Rows(
-        _joined([each.hashes for each in parts]),
-        np.concatenate([np.zeros(0, np.uint64), *(each.fingerprints for each in parts)]),
-        _joined([each.times for each in parts]),
-        _joined([each.ties for each in parts]),
-        _joined([each.rows for each in parts]),
-    )
-
-
-def _joined(parts: Iterable[I64]) -> I64:
-    return np.concatenate([np.zeros(0, np.int64), *parts])
-
-
 def _range_of(file: AddFile, hashes: I64) -> tuple[int, int]:
     """Return which of the hashes may be in a file, by the bounds that the log tells."""
     least = _bound(file, "minValues")
@@ -238,10 +231,13 @@ def _count(file: AddFile) -> int:
 
 
 def _map(path: Path) -> npt.NDArray[np.uint8]:
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        if os.fstat(file).st_size == 0:
             raise DamagedSegment("it is empty")
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+    finally:
+        os.close(file)
     return np.frombuffer(mapped, dtype=np.uint8)
 
 

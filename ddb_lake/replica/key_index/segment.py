@@ -5,14 +5,16 @@ that is absent, damaged or of another file is made again from the data file.
 
     magic (8 bytes) · length of the header (u32) · CRC-32 of the header (u32) · header (JSON) · arrays
 
-Each array begins at a multiple of 64 bytes: hash (i64), fingerprint (u64), write time and tie-break (as offsets from
-the least, 0, 4 or 8 bytes a row), row (0 or 4 bytes a row: none where the data file itself is sorted by hash) and
-check (u32). The check covers a row's values, its position and the data file's path, so that every value that a
-search relies on is verified, and none of the others need be read.
+Each array begins at a multiple of 64 bytes: the filter (u64 words, their checksums in the header), every 16th hash
+(i64) and the entries. An entry is some u32 words: hash (2), fingerprint (2), write time and tie-break (as offsets
+from the least, 0, 1 or 2), row (0 or 1: none where the data file itself is sorted by hash) and check (1). The check
+covers a row's values, its position and the data file's path, so that every value that a search relies on is verified,
+and none of the others need be read. What a row's search needs lies together, since a look at another page of the file
+is what costs most.
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,16 +22,18 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-MAGIC = b"DDBLKIX1"
+from ddb_lake.replica.key_index.filter import I64, U64, Filter, patterns, words_for
+
+MAGIC = b"DDBLKIX2"
 ALIGNMENT = 64
 PREFIX = 16
 """Bytes before the header."""
+STEP = 16
+"""From how many entries one hash stands in the array that is searched first."""
+AT_ONCE = 16384
+"""How many keys are searched together: some 15 MB."""
 
-I64 = npt.NDArray[np.int64]
-U64 = npt.NDArray[np.uint64]
 U32 = npt.NDArray[np.uint32]
-
-WIDTHS = {0: np.dtype("<u8"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
 
 
 class DamagedSegment(Exception):
@@ -69,16 +73,64 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Probes:
+    """Keys that are searched.
+
+    Args:
+        hashes: Their `_key_hash`, in order.
+        fingerprints: Of their columns.
+        patterns: What a filter needs of the hashes, computed once for all files.
+    """
+
+    hashes: I64
+    fingerprints: U64
+    patterns: U64
+
+    @staticmethod
+    def of(hashes: I64, fingerprints: U64) -> "Probes":
+        """Return the probes of some keys by their hashes, which are in order, and fingerprints."""
+        return Probes(hashes, fingerprints, patterns(hashes))
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def between(self, first: int, last: int) -> "Probes":
+        """Return some of the probes, by the position of the first and the one after the last."""
+        return Probes(self.hashes[first:last], self.fingerprints[first:last], self.patterns[first:last])
+
+
+@dataclass(frozen=True)
 class Found:
     """Rows that a search found.
 
     Args:
-        probes: For each, the position of the hash and fingerprint that were searched.
+        probes: For each, the position of the probe that it has the hash and the fingerprint of.
         rows: What the index knows of them.
     """
 
     probes: I64
     rows: Rows
+
+
+def join_found(parts: Sequence[Found]) -> Found:
+    """Return what several searches found, one after the other."""
+    return Found(joined([each.probes for each in parts]), join_rows([each.rows for each in parts]))
+
+
+def join_rows(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of several files, one after the other."""
+    return Rows(
+        joined([each.hashes for each in parts]),
+        np.concatenate([np.zeros(0, np.uint64), *(each.fingerprints for each in parts)]),
+        joined([each.times for each in parts]),
+        joined([each.ties for each in parts]),
+        joined([each.rows for each in parts]),
+    )
+
+
+def joined(parts: Iterable[I64]) -> I64:
+    """Return several arrays as one."""
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 def encode_segment(rows: Rows, path: str) -> bytes:
@@ -88,32 +140,34 @@ def encode_segment(rows: Rows, path: str) -> bytes:
         rows: All of them.
         path: The data file's.
     """
-    order = np.argsort(rows.hashes, kind="stable")
-    rows = rows.take(order)
+    rows = rows.take(np.argsort(rows.hashes, kind="stable"))
     count = len(rows)
-    identity = bool(np.array_equal(rows.rows, np.arange(count, dtype=np.int64)))
-    columns: list[tuple[str, npt.NDArray[Any]]] = [
+    header: dict[str, Any] = {"path": path, "rows": count, "bases": {}, "filter": None}
+    parts: list[tuple[str, npt.NDArray[Any]]] = [
         ("hash", rows.hashes.astype("<i8")),
         ("fingerprint", rows.fingerprints.astype("<u8")),
     ]
-    header: dict[str, Any] = {"path": path, "rows": count, "bases": {}, "arrays": {}}
     for name, values in (("time", rows.times), ("tie", rows.ties)):
         base, offsets = _offsets(values)
         header["bases"][name] = base
         if offsets is not None:
-            columns.append((name, offsets))
-    if not identity:
-        columns.append(("row", rows.rows.astype("<u4")))
-    columns.append(("check", _checks(rows, np.arange(count, dtype=np.int64), path)))
-    at = 0
-    for name, values in columns:
-        header["arrays"][name] = [at, values.dtype.itemsize]
-        at += _aligned(values.nbytes)
+            parts.append((name, offsets))
+    if not np.array_equal(rows.rows, np.arange(count, dtype=np.int64)):
+        parts.append(("row", rows.rows.astype("<u4")))
+    parts.append(("check", _checks(rows, np.arange(count, dtype=np.int64), path)))
+    header["entry"] = {name: values.dtype.itemsize // 4 for name, values in parts}
+    entries = np.hstack([values.view("<u4").reshape(count, values.dtype.itemsize // 4) for _, values in parts])
+    padding = np.zeros((-count % STEP, entries.shape[1]), dtype="<u4")
+    arrays = [rows.hashes[::STEP].astype("<i8"), np.concatenate([entries, padding])]
+    if count:
+        found = Filter.of(rows.hashes)
+        header["filter"] = {"least": found.least, "most": found.most, "sums": found.sums}
+        arrays.insert(0, found.words)
     told = orjson.dumps(header)
     body = bytearray(_aligned(PREFIX + len(told)))
     body[:PREFIX] = MAGIC + len(told).to_bytes(4, "little") + zlib.crc32(told).to_bytes(4, "little")
     body[PREFIX : PREFIX + len(told)] = told
-    for _, values in columns:
+    for values in arrays:
         body += values.tobytes()
         body += bytes(_aligned(values.nbytes) - values.nbytes)
     return bytes(body)
@@ -134,53 +188,68 @@ class Segment:
     def __init__(self, data: npt.NDArray[np.uint8], path: str, rows: int) -> None:
         self.path = path
         self._data = data
-        self._header = self._read_header()
-        if self._header["path"] != path or self._header["rows"] != rows:
-            raise DamagedSegment(f"it is of {self._header['path']} with {self._header['rows']} rows")
-        self._start = _aligned(PREFIX + int.from_bytes(data[8:12].tobytes(), "little"))
-        arrays = cast("Mapping[str, tuple[int, int]]", self._header["arrays"])
-        size = self._start + sum(_aligned(width * rows) for _, width in arrays.values())
+        header = self._read_header()
+        if header["path"] != path or header["rows"] != rows:
+            raise DamagedSegment(f"it is of {header['path']} with {header['rows']} rows")
+        self._bases = cast("Mapping[str, int]", header["bases"])
+        self._words: dict[str, slice] = {}
+        width = 0
+        for name, words in cast("Mapping[str, int]", header["entry"]).items():
+            self._words[name] = slice(width, width + words)
+            width += words
+        start = _aligned(PREFIX + int.from_bytes(data[8:12].tobytes(), "little"))
+        groups = -(-rows // STEP)
+        sizes = [8 * words_for(rows), 8 * groups, 4 * width * STEP * groups]
+        size = start + sum(map(_aligned, sizes))
         if len(data) != size:
             raise DamagedSegment(f"it has {len(data)} bytes, not {size}")
-        self._hashes = cast("I64", self._array("hash", "<i8"))
+        arrays: list[npt.NDArray[np.uint8]] = []
+        for each in sizes:
+            arrays.append(data[start : start + each])
+            start += _aligned(each)
+        words, steps, entries = arrays
+        told = header["filter"]
+        self._filter = told and Filter(told["least"], told["most"], words.view("<u8"), tuple(told["sums"]))
+        self._steps = cast("I64", steps.view("<i8"))
+        self._groups = cast("U32", entries.view("<u4")).reshape(groups, STEP * width)
+        self._entries = self._groups.reshape(groups * STEP, width)[:rows]
 
     def __len__(self) -> int:
-        return len(self._hashes)
+        return len(self._entries)
 
-    def find(self, hashes: I64, fingerprints: U64) -> Found:
+    def find(self, probes: Probes) -> Found:
         """Return the rows that have a probe's hash and fingerprint, each one verified.
 
-        That a hash is *not* there is proved by the verified rows on both sides of its place: they are where the
-        segment's writer, who had sorted them, has put them.
-
-        Args:
-            hashes: In order.
-            fingerprints: As many.
+        That a hash is *not* there is proved by the filter, whose checksums are verified; where it lets one through,
+        by the verified rows on both sides of the hash's place: they are where the segment's writer, who had sorted
+        them, has put them.
 
         Raises:
-            DamagedSegment: If a row that was looked at is not what was written.
+            DamagedSegment: If anything that was looked at is not what was written.
         """
-        count = len(self._hashes)
-        if not count or not len(hashes):
-            return Found(np.zeros(0, np.int64), self.take(np.zeros(0, np.int64)))
-        left = np.searchsorted(self._hashes, hashes, "left")
-        within = left < count
-        hit = np.zeros(len(hashes), dtype=bool)
-        hit[within] = self._hashes[left[within]] == hashes[within]
-        right = left + hit
-        # Hardly ever do keys share a hash, and only then must the end of their run be searched for.
-        run = hit & (right < count)
-        run[run] = self._hashes[right[run]] == hashes[run]
-        right[run] = np.searchsorted(self._hashes, hashes[run], "right")
-        self._verify_neighbours(hashes, left, right)
-        lengths = right - left
-        probes = np.repeat(np.arange(len(hashes), dtype=np.int64), lengths)
-        # The positions left, left + 1, … right - 1 of each hit, one after the other.
-        begins = np.cumsum(lengths) - lengths
-        positions = np.arange(len(probes)) + np.repeat(left - begins, lengths)
+        if self._filter is None:
+            return join_found([])
+        passing = self._filter.passing(probes.hashes, probes.patterns)
+        if passing is None:
+            raise DamagedSegment("a checksum of the filter is wrong")
+        blocks = (passing[start : start + AT_ONCE] for start in range(0, len(passing), AT_ONCE))
+        return join_found([self._find_all(probes, block) for block in blocks])
+
+    def _find_all(self, probes: Probes, passing: I64) -> Found:
+        """Return the rows of some probes, looking for each."""
+        hashes = probes.hashes[passing]
+        left, right = self._places(hashes)
+        # The rows with a hash and one on each side of them, of one hash after the other.
+        begins, ends = np.maximum(left - 1, 0), np.minimum(right + 1, len(self))
+        lengths = ends - begins
+        each = np.repeat(np.arange(len(hashes)), lengths)
+        positions = np.arange(len(each)) + np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
         rows = self.take(positions)
-        same = rows.fingerprints == fingerprints[probes]
-        return Found(probes[same], rows.take(same))
+        before, after = positions < left[each], positions >= right[each]
+        if np.any((rows.hashes < hashes[each]) != before) or np.any((rows.hashes > hashes[each]) != after):
+            raise DamagedSegment("the hashes are not in order")
+        same = (rows.fingerprints == probes.fingerprints[passing[each]]) & ~before & ~after
+        return Found(passing[each[same]], rows.take(same))
 
     def take(self, positions: I64) -> Rows:
         """Return some rows by their positions in the segment, verified.
@@ -188,61 +257,67 @@ class Segment:
         Raises:
             DamagedSegment: If one is not what was written.
         """
+        entries = self._entries[positions]
         rows = Rows(
-            hashes=np.asarray(self._hashes[positions]),
-            fingerprints=np.asarray(self._array("fingerprint", "<u8")[positions]),
-            times=self._values("time", positions),
-            ties=self._values("tie", positions),
-            rows=np.asarray(self._array("row", "<u4")[positions]).astype(np.int64)
-            if "row" in self._header["arrays"]
-            else positions.astype(np.int64),
+            hashes=self._part("hash", entries).view("<i8"),
+            fingerprints=self._part("fingerprint", entries),
+            times=self._values("time", entries),
+            ties=self._values("tie", entries),
+            rows=self._part("row", entries).astype(np.int64) if "row" in self._words else positions.astype(np.int64),
         )
-        if not np.array_equal(_checks(rows, positions, self.path), self._array("check", "<u4")[positions]):
+        if not np.array_equal(_checks(rows, positions, self.path), self._part("check", entries)):
             raise DamagedSegment("a row's check is wrong")
         return rows
 
-    def all(self) -> Rows:
-        """Return all rows in the order of their hashes, verified.
+    def _places(self, hashes: I64) -> tuple[I64, I64]:
+        """Return where the rows of each hash begin and end: the same place where there are none. Nothing is verified.
 
-        Raises:
-            DamagedSegment: If one is not what was written.
+        They are where the hashes say unless those are damaged, and in the segment's bounds even then.
         """
-        rows = self.take(np.arange(len(self), dtype=np.int64))
-        if np.any(rows.hashes[1:] < rows.hashes[:-1]):
-            raise DamagedSegment("the hashes are not in order")
-        return rows
+        first = np.searchsorted(self._steps, hashes, "left")
+        left, equal = self._count(first, hashes)
+        right = left + equal
+        # Where a step is of the hash, its rows go on behind the entries that were looked at.
+        last = np.searchsorted(self._steps, hashes, "right")
+        on = np.flatnonzero(last > first)
+        if len(on):
+            less, equal = self._count(last[on], hashes[on])
+            right[on] = np.maximum(right[on], less + equal)
+        return left, right
 
-    def _verify_neighbours(self, hashes: I64, left: I64, right: I64) -> None:
-        """Check that the rows before and after each place are what was written, and of other hashes."""
-        before, after = left - 1, right
-        has_before, has_after = before >= 0, after < len(self)
-        beside = np.concatenate([before[has_before], after[has_after]])
-        self.take(beside if len(beside) < len(self) else np.arange(len(self), dtype=np.int64))
-        if np.any(self._hashes[before[has_before]] >= hashes[has_before]) or np.any(
-            self._hashes[after[has_after]] <= hashes[has_after]
-        ):
-            raise DamagedSegment("the hashes are not in order")
+    def _count(self, steps: I64, hashes: I64) -> tuple[I64, I64]:
+        """Return how many entries are less than each hash, and how many are equal, by what stands after a step.
 
-    def _values(self, name: str, positions: I64) -> I64:
-        base = int(self._header["bases"][name])
-        width = self._header["arrays"].get(name, (0, 0))[1]
-        if not width:
-            return np.full(len(positions), base, dtype=np.int64)
-        offsets = np.asarray(self._array(name, WIDTHS[width].str)[positions]).astype(np.uint64)
-        return (offsets + np.uint64(base % 2**64)).view(np.int64)
+        Args:
+            steps: For each hash the number of a step, from 1, that has none less than it behind the next step, and
+                none equal before it; 0 counts as 1.
+            hashes: As many.
+        """
+        begins = np.maximum(steps - 1, 0)
+        entries = self._groups[begins].reshape(len(begins) * STEP, self._entries.shape[1])
+        found = self._part("hash", entries).view("<i8").reshape(len(begins), STEP)
+        there = begins[:, None] * STEP + np.arange(STEP) < len(self)
+        less = (found < hashes[:, None]) & there
+        equal = (found == hashes[:, None]) & there
+        return begins * STEP + less.sum(axis=1), equal.sum(axis=1)
 
-    def _array(self, name: str, dtype: str) -> npt.NDArray[Any]:
-        at, width = self._header["arrays"][name]
-        if np.dtype(dtype).itemsize != width:
-            raise DamagedSegment(f"{name} has {width} bytes a row")
-        start = self._start + at
-        return self._data[start : start + width * int(self._header["rows"])].view(dtype)
+    def _values(self, name: str, entries: U32) -> I64:
+        base = self._bases[name]
+        if name not in self._words:
+            return np.full(len(entries), base, dtype=np.int64)
+        return (self._part(name, entries).astype(np.uint64) + np.uint64(base % 2**64)).view(np.int64)
+
+    def _part(self, name: str, entries: U32) -> npt.NDArray[Any]:
+        """Return one value of some entries, of 4 or 8 bytes."""
+        words = np.ascontiguousarray(entries[:, self._words[name]])
+        return words.view(f"<u{words.itemsize * words.shape[1]}")[:, 0]
 
     def _read_header(self) -> Mapping[str, Any]:
         prefix = self._data[:PREFIX].tobytes()
         length = int.from_bytes(prefix[8:12], "little")
         told = self._data[PREFIX : PREFIX + length].tobytes()
-        if prefix[:8] != MAGIC or len(told) != length or zlib.crc32(told) != int.from_bytes(prefix[12:], "little"):
+        whole = length > 0 and len(told) == length
+        if prefix[:8] != MAGIC or not whole or zlib.crc32(told) != int.from_bytes(prefix[12:], "little"):
             raise DamagedSegment("its header is damaged")
         return cast("Mapping[str, Any]", orjson.loads(told))
 
