@@ -40,7 +40,7 @@ bench-decode: $(ENVIRONMENT) $(BENCH_ENVIRONMENT) ## the decoder beside others; 
 test-replica-1000: $(ENVIRONMENT) ## a thousand histories of a replica, against a dictionary
 	@DDB_LAKE_HISTORIES=$(or $(HISTORIES),1000) $(BIN)/python -m pytest ddb_lake_tests/replica/test_state_machine.py
 
-bench-replica: $(ENVIRONMENT) ## one window by each strategy beside MERGE; ROWS=… CHANGES=…, JSON=FILE also writes the rows
+bench-replica: $(ENVIRONMENT) $(BENCH_ENVIRONMENT) ## one window by either strategy beside others; ROWS=… CHANGES=…, JSON=FILE also writes the rows
 	@$(BIN)/python benchmarks/replica.py --rows $(or $(ROWS),1000000) --changes $(or $(CHANGES),10000) \
 		$(if $(JSON),--json $(JSON)) $(OPTIONS)
 
