@@ -7,7 +7,7 @@ AUTHOR_ENVIRONMENT := .venv-author/complete
 BENCH_ENVIRONMENT := .venv-bench/complete
 
 .PHONY: dev demo test test-aws-conformance test-ui test-author-client test-decode-million test-replica-1000 \
-	bench-embedded-aws bench-decode bench-replica bench-replica-cycles lint format lock clean
+	bench-embedded-aws bench-decode bench-replica bench-replica-cycles bench-replica-opening lint format lock clean
 .DELETE_ON_ERROR:
 
 dev: $(ENVIRONMENT) ## the embedded AWS, a demo table and the Dagster UI
@@ -47,6 +47,10 @@ bench-replica: $(ENVIRONMENT) $(BENCH_ENVIRONMENT) ## one window by either strat
 bench-replica-cycles: $(ENVIRONMENT) ## thousands of windows with folds; ROWS=… CHANGES=… WINDOWS=… JSON=FILE
 	@$(BIN)/python benchmarks/replica_cycles.py --rows $(or $(ROWS),1000000) --changes $(or $(CHANGES),10000) \
 		--windows $(or $(WINDOWS),150) $(if $(JSON),--json $(JSON)) $(OPTIONS)
+
+bench-replica-opening: $(ENVIRONMENT) ## opening after many commits beside delta-rs; COMMITS=1000,35000 JSON=FILE
+	@$(BIN)/python benchmarks/replica_opening.py $(if $(COMMITS),--commits $(COMMITS)) \
+		$(if $(JSON),--json $(JSON)) $(OPTIONS)
 
 lint: $(ENVIRONMENT) ## ruff and pyright
 	@$(BIN)/ruff check .
