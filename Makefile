@@ -5,9 +5,11 @@ BIN := .venv/bin
 ENVIRONMENT := .venv/complete
 AUTHOR_ENVIRONMENT := .venv-author/complete
 BENCH_ENVIRONMENT := .venv-bench/complete
+RESULTS ?= benchmarks/results
 
 .PHONY: dev demo test test-aws-conformance test-ui test-author-client test-decode-million test-replica-1000 \
-	bench-embedded-aws bench-decode bench-replica bench-replica-cycles lint format lock clean
+	bench-embedded-aws bench-decode bench-replica bench-replica-matrix bench-replica-cycles bench-replica-opening \
+	bench-replica-plots lint format lock clean
 .DELETE_ON_ERROR:
 
 dev: $(ENVIRONMENT) ## the embedded AWS, a demo table and the Dagster UI
@@ -41,13 +43,28 @@ test-replica-1000: $(ENVIRONMENT) ## a thousand histories of a replica, against 
 	@DDB_LAKE_HISTORIES=$(or $(HISTORIES),1000) POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -n auto --dist load \
 		ddb_lake_tests/replica/test_state_machine.py
 
-bench-replica: $(ENVIRONMENT) ## one window by each strategy beside MERGE; ROWS=… CHANGES=…, JSON=FILE also writes the rows
+bench-replica: $(ENVIRONMENT) $(BENCH_ENVIRONMENT) ## one window by either strategy beside others; ROWS=… CHANGES=…, JSON=FILE also writes the rows
 	@$(BIN)/python benchmarks/replica.py --rows $(or $(ROWS),1000000) --changes $(or $(CHANGES),10000) \
 		$(if $(JSON),--json $(JSON)) $(OPTIONS)
+
+bench-replica-matrix: $(ENVIRONMENT) $(BENCH_ENVIRONMENT) ## the same of 1, 5 and 20 million rows and on S3, into RESULTS; hours
+	@mkdir -p $(RESULTS)
+	@$(BIN)/python benchmarks/replica.py --rows 1000000 --changes 1000,10000,100000 --json $(RESULTS)/replica-1m.json
+	@$(BIN)/python benchmarks/replica.py --rows 5000000 --changes 1000,10000,100000 --json $(RESULTS)/replica-5m.json
+	@$(BIN)/python benchmarks/replica.py --rows 20000000 --changes 1000,10000,100000 --rounds 2 \
+		--without ddb_lake/copy_on_write --json $(RESULTS)/replica-20m.json
+	@$(BIN)/python benchmarks/replica.py --store s3 --json $(RESULTS)/replica-1m-s3.json
 
 bench-replica-cycles: $(ENVIRONMENT) ## thousands of windows with folds; ROWS=… CHANGES=… WINDOWS=… JSON=FILE
 	@$(BIN)/python benchmarks/replica_cycles.py --rows $(or $(ROWS),1000000) --changes $(or $(CHANGES),10000) \
 		--windows $(or $(WINDOWS),150) $(if $(JSON),--json $(JSON)) $(OPTIONS)
+
+bench-replica-opening: $(ENVIRONMENT) ## opening after many commits beside delta-rs; COMMITS=1000,35000 JSON=FILE
+	@$(BIN)/python benchmarks/replica_opening.py $(if $(COMMITS),--commits $(COMMITS)) \
+		$(if $(JSON),--json $(JSON)) $(OPTIONS)
+
+bench-replica-plots: $(BENCH_ENVIRONMENT) ## draws the matrix of RESULTS into docs/images
+	@.venv-bench/bin/python benchmarks/replica_plots.py $(wildcard $(RESULTS)/replica-*m.json)
 
 lint: $(ENVIRONMENT) ## ruff and pyright
 	@$(BIN)/ruff check .

@@ -1,58 +1,54 @@
-"""What one window costs, by either strategy and beside delta-rs's MERGE: `make bench-replica`.
+"""What one window costs, by either strategy and beside what else could keep the table: `make bench-replica`.
 
 Every contender has a table of the same rows in a folder of its own, and is given the same windows of random keys: of
 ten changes eight replace an item, one inserts and one deletes. Each window is applied by a new process, so that
-opening the table counts; importing libraries does not. Rounds take turns, and the median counts.
+opening the table counts; importing libraries does not. Contenders take turns, and the median of the rounds counts. At
+the end the rows of all tables are compared, every column but the tie-break, with what they have to be.
 
-`bytes_written` is all that the table's folder has gained (the log, vectors and the index included), and
-`amplification` divides it by the changes themselves, as one Parquet file of the compression that the table has.
+`bytes_written` is all that the process has written (the log, vectors and the index included), or put where the tables
+are on S3; `amplification` divides it by the changes themselves, as one Parquet file of the compression that
+data files have after a fold.
+`ratio_to_merge` is how many times as long as the contender delta-rs's MERGE takes.
 """
 
 import argparse
-import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import polars as pl
-
-from ddb_lake.replica import ChangeLog, Column, Location, Replica, Strategy
-from ddb_lake.windows import Window, to_us
-
-T = datetime(2026, 11, 24, 18, tzinfo=UTC)
-TABLE_ID = "b6a1c7f0-0000-4000-8000-000000000001"
-SHARD_ROWS = 1_000_000
-ROUNDS = 3
-SAMPLE_SEED = 7
-
-KEY = Column("id", pl.String(), {"ddb_lake.attribute": "id", "ddb_lake.arm": "string", "ddb_lake.key": "HASH"})
-COLUMNS = (
-    KEY,
-    *(
-        Column(name, dtype, {"ddb_lake.attribute": name, "ddb_lake.arm": arm})
-        for name, dtype, arm in [
-            ("customer", pl.String(), "string"),
-            ("status", pl.String(), "string"),
-            ("amount", pl.Int64(), "int64"),
-            ("created_at", pl.String(), "string"),
-            ("note", pl.String(), "string"),
-        ]
-    ),
+import replica_s3
+from replica_contenders import OUTSIDERS
+from replica_data import (
+    COLUMNS,
+    COPY_ON_WRITE,
+    DELETION_VECTORS,
+    MERGE,
+    TAKEN,
+    Place,
+    T,
+    bootstrap_rows,
+    decode,
+    scan,
+    window,
+    window_changes,
 )
-STATUSES = ["new", "paid", "packed", "sent", "delivered", "returned"]
+from replica_measure import measured, told_of
 
-DELETION_VECTORS, COPY_ON_WRITE, MERGE = "ddb_lake/deletion_vectors", "ddb_lake/copy_on_write", "delta-rs/merge"
+HERE = Path(__file__).parent
+BENCH_PYTHON = HERE.parent / ".venv-bench/bin/python"
+OWN = [DELETION_VECTORS, COPY_ON_WRITE, MERGE]
+ROUNDS = 3
+SEED = 11
+COMPARED = ["_write_time_us", *(column.name for column in COLUMNS)]
 
 
 @dataclass(frozen=True)
@@ -67,221 +63,291 @@ class Row:
     bytes_written: int
     amplification: float
     peak_mb: float
+    rounds: int
+    store: str
+    note: str = ""
+    requests: int | None = None
+    """Of S3."""
+    bytes_read: int | None = None
+    """From S3."""
     ratio_to_merge: float | None = None
+    cpu_ratio_to_merge: float | None = None
 
 
-def mix(numbers: np.ndarray) -> np.ndarray:
-    """Scatter item numbers over 64 bits, as a hash does: one to one."""
-    mixed = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+State = tuple[int, int, int]
+"""The number of a table's rows, and the sums of the two halves of their hashes: the rows' order doesn't matter."""
 
 
-def notes(random: np.random.Generator, count: int) -> pl.Series:
-    """Texts that hardly compress."""
-    parts = pl.DataFrame({f"{part}": random.integers(0, 2**62, count) for part in range(6)})
-    return parts.select(pl.concat_str(pl.all(), separator=" "))["0"]
+def state_of(rows: pl.LazyFrame) -> State:
+    """Return what tells a table's rows apart from others."""
+    hashed = rows.select(pl.struct(COMPARED).hash(seed=SEED).alias("hash"))
+    low, high = pl.col("hash") & 0xFFFFFFFF, pl.col("hash") // 2**32
+    found = hashed.select(pl.len(), low.sum().alias("low"), high.sum().alias("high")).collect(engine="streaming")
+    count, first, second = found.row(0)
+    return int(count), int(first), int(second)
 
 
-def items(numbers: np.ndarray, time_us: np.ndarray, seed: int) -> pl.DataFrame:
-    """Items of about 200 bytes, 90 compressed, with the reserved columns."""
-    random = np.random.default_rng(seed)
-    count = len(numbers)
-    hashes = mix(numbers)
-    return pl.DataFrame(
-        {
-            "_key_hash": hashes.view(np.int64),
-            "_write_time_us": time_us,
-            "_tie_break": random.integers(-(2**62), 2**62, count) if seed else np.zeros(count, np.int64),
-            "id": pl.Series(hashes).cast(pl.String()) + pl.Series(numbers % 97).cast(pl.String()).str.zfill(4),
-            "customer": "customer-" + pl.Series(random.integers(0, 50_000, count)).cast(pl.String()).str.zfill(8),
-            "status": pl.Series(np.array(STATUSES)[random.integers(0, len(STATUSES), count)]),
-            "amount": random.integers(0, 100_000, count),
-            "created_at": "2026-11-" + pl.Series(random.integers(1, 29, count)).cast(pl.String()).str.zfill(2)
-            + pl.Series(["T12:00:00.000Z"] * count),
-            "note": notes(random, count),
-        }
-    )  # fmt: skip
+def expected(place: Place, windows: int) -> State:
+    """Return what the tables have to hold after the windows, by a way of its own: plain joins."""
+    changes = pl.concat(pl.read_parquet(place.changes_file(number)) for number in range(windows))
+    last = changes.sort("_write_time_us").unique("id", keep="last")
+    kept = pl.scan_parquet(place.rows_files()).join(last.lazy().select("id"), on="id", how="anti")
+    return state_of(pl.concat([kept.select(COMPARED), last.lazy().filter(~pl.col("_deleted")).select(COMPARED)]))
 
 
-def bootstrap_rows(rows: int) -> Iterator[tuple[str, Iterator[pl.DataFrame]]]:
-    """The full export's shards."""
-    for start in range(0, rows, SHARD_ROWS):
-        numbers = np.arange(start, min(start + SHARD_ROWS, rows))
-        yield f"data/{start}.json.gz", iter([items(numbers, np.full(len(numbers), to_us(T) - 1), 0)])
+def state(place: Place, contender: str) -> State:
+    """Return what a contender's table holds."""
+    if contender in OWN:
+        return state_of(scan(place.location(contender)))
+    with tempfile.TemporaryDirectory(dir=place.folder) as target:
+        outsider(place, contender, "state", target)
+        return state_of(pl.scan_parquet(f"{target}/**/*.parquet"))
 
 
-def window(number: int) -> Window:
-    """The n-th window after the bootstrap."""
-    return Window(T + number * timedelta(minutes=15), T + (number + 1) * timedelta(minutes=15))
+def in_new_process(*command: str) -> dict[str, Any]:
+    """Run Python with some arguments; return the JSON of the last line that it prints."""
+    environment = {"RUST_LOG": "error", **os.environ}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def window_changes(number: int, rows: int, changes: int) -> pl.DataFrame:
-    """A window's changes: random keys, in ten eight updates, an insert and a delete."""
-    random = np.random.default_rng(SAMPLE_SEED + number)
-    inserts = changes // 10
-    known = random.choice(rows, changes - inserts, replace=False)
-    new = rows + number * inserts + np.arange(inserts)
-    numbers = np.concatenate([known, new])
-    span = window(number)
-    times = random.integers(span.start_us, span.end_us, changes)
-    frame = items(numbers, times, SAMPLE_SEED + number)
-    return frame.with_columns(pl.Series("_deleted", np.arange(changes) < changes // 10))
+def outsider(place: Place, contender: str, verb: str, *files: str) -> dict[str, Any]:
+    """Let a contender of `replica_contenders.py` do something."""
+    script, folder = str(HERE / "replica_contenders.py"), str(place.folder / contender.replace("/", "-"))
+    return in_new_process(str(BENCH_PYTHON), "-W", "ignore", script, contender, verb, folder, *files)
 
 
-def bytes_of(frame: pl.DataFrame) -> int:
-    """The changes as one Parquet file."""
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", compression_level=3)
-    return buffer.tell()
+def why_not(contender: str, rows: int, changes: int, store: str) -> str:
+    """Return why a contender is left out, "" if it is not."""
+    if contender in OWN:
+        return ""
+    kind = OUTSIDERS[contender]
+    if store != "disk":
+        return "measured on the disk alone"
+    if rows > kind.largest_rows or changes > kind.largest_changes:
+        return f"with over {kind.largest_rows:,} rows or {kind.largest_changes:,} changes it takes too long"
+    if not BENCH_PYTHON.exists():
+        return "there is no .venv-bench; run it by make"
+    script = str(HERE / "replica_contenders.py")
+    command = [str(BENCH_PYTHON), "-W", "ignore", script, contender, "check", "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, env={"RUST_LOG": "error", **os.environ})
+    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 
 
-def tables(folder: Path, contender: str) -> tuple[ChangeLog, Replica]:
-    """A contender's replica, and the change log that all share."""
-    log = ChangeLog(Location(str(folder / "changes")), TABLE_ID)
-    strategy = Strategy.COPY_ON_WRITE if contender == COPY_ON_WRITE else Strategy.DELETION_VECTORS
-    return log, Replica(Location(str(folder / contender.replace("/", "-"))), TABLE_ID, log, strategy)
-
-
-def build(folder: Path, rows: int, contenders: list[str]) -> None:
+def build(place: Place, rows: int, contenders: list[str]) -> None:
     """Make each contender's table."""
+    (place.folder / "rows").mkdir()
+    (place.folder / "windows").mkdir()
+    for number, (_, frames) in enumerate(bootstrap_rows(rows)):
+        for frame in frames:
+            target = place.folder / "rows" / f"{number:05}.parquet"
+            frame.select(TAKEN).write_parquet(target, compression="zstd", compression_level=3)
+    place.change_log().add_columns(COLUMNS)
+    files = place.rows_files()
     for contender in contenders:
-        log, replica = tables(folder, contender)
-        log.add_columns(COLUMNS)
-        if contender == MERGE:
-            shutil.copytree(tables(folder, COPY_ON_WRITE)[1].location.uri, replica.location.uri, dirs_exist_ok=True)
-            continue
         begin = time.perf_counter()
-        staged = replica.stage_bootstrap("01", T, COLUMNS, bootstrap_rows(rows))
+        if contender in OWN:
+            in_new_process(*this_script(place, contender, "--build"))
+        else:
+            outsider(place, contender, "build", *files)
+        print(f"built {contender}: {time.perf_counter() - begin:.1f} s", file=sys.stderr, flush=True)
+
+
+def this_script(place: Place, contender: str, *arguments: str) -> list[str]:
+    """The command of a process that does something with one of the Delta tables of our own."""
+    where = ["--folder", str(place.folder), "--endpoint", place.endpoint]
+    return [sys.executable, __file__, *where, "--contender", contender, *arguments]
+
+
+def build_own(place: Place, contender: str) -> None:
+    """Make a table by a bootstrap of ours, in this very process."""
+    replica = place.replica(contender)
+    files = place.rows_files()
+    shards = [(Path(file).stem, iter([file])) for file in files]
+    with measured() as took:
+        rows = ((name, map(pl.read_parquet, each)) for name, each in shards)
+        replica.stage_bootstrap("01", T, COLUMNS, rows)
         replica.commit_bootstrap("01")
-        print(f"bootstrap {contender}: {time.perf_counter() - begin:.1f} s, {staged.size / 1e6:.0f} MB", flush=True)
+    told_of(took)
 
 
-def decode(folder: Path, number: int, rows: int, changes: int) -> int:
-    """Write a window's changes to the change log; return their bytes."""
-    frame = window_changes(number, rows, changes)
-    log, _ = tables(folder, DELETION_VECTORS)
-    log.replace(window(number), [frame.with_columns(
-        pl.when(~pl.col("_deleted")).then(pl.col(name)).alias(name) for name in (c.name for c in COLUMNS[1:])
-    )])  # fmt: skip
-    return bytes_of(frame)
-
-
-def apply(folder: Path, contender: str, number: int, rows: int, changes: int) -> dict[str, Any]:
+def apply_own(place: Place, contender: str, number: int) -> None:
     """Apply a window in this very process, and tell what that took."""
-    _, replica = tables(folder, contender)
-    taken = ["_key_hash", "_write_time_us", "_tie_break", *(column.name for column in COLUMNS)]
-    values = {name: f"s.{name}" for name in taken}
-    source = window_changes(number, rows, changes) if contender == MERGE else None
+    replica = place.replica(contender)
+    source = pl.read_parquet(place.changes_file(number)) if contender == MERGE else None
     from deltalake import DeltaTable, WriterProperties
 
-    Path("/proc/self/clear_refs").write_text("5")  # the highest resident size counts from here on
-    begin, cpu = time.perf_counter(), time.process_time()
-    if source is not None:
-        newer = "s._write_time_us > t._write_time_us"
-        (
-            DeltaTable(replica.location.uri)
-            .merge(
-                source,
-                "t.id = s.id",
-                source_alias="s",
-                target_alias="t",
-                writer_properties=WriterProperties(compression="ZSTD", compression_level=3),
-            )
-            .when_matched_delete(f"s._deleted AND {newer}")
-            .when_matched_update(values, newer)
-            .when_not_matched_insert(values, "NOT s._deleted")
-            .execute()
-        )  # fmt: skip
+    values = {name: f"s.{name}" for name in TAKEN}
+    newer = "s._write_time_us > t._write_time_us"
+    with measured() as took:
+        if source is None:
+            replica.apply(window(number))
+        else:
+            (
+                DeltaTable(replica.location.uri, storage_options=replica.location.options)
+                .merge(
+                    source,
+                    "t.id = s.id",
+                    source_alias="s",
+                    target_alias="t",
+                    writer_properties=WriterProperties(compression="ZSTD", compression_level=3),
+                )
+                .when_matched_delete(f"s._deleted AND {newer}")
+                .when_matched_update(values, newer)
+                .when_not_matched_insert(values, "NOT s._deleted")
+                .execute()
+            )  # fmt: skip
+    told_of(took)
+
+
+def apply(place: Place, contender: str, number: int) -> dict[str, Any]:
+    """Let a contender apply a window; tell what that took, with what S3 was asked."""
+    before = replica_s3.counts(place.endpoint) if place.endpoint else None
+    if contender in OWN:
+        told = in_new_process(*this_script(place, contender, "--apply", str(number)))
     else:
-        replica.apply(window(number))
-    return {
-        "seconds": time.perf_counter() - begin,
-        "cpu_seconds": time.process_time() - cpu,
-        "peak_mb": peak_mb(),
-    }
+        told = outsider(place, contender, "apply", str(place.changes_file(number)))
+    if before is not None:
+        counted = replica_s3.counts(place.endpoint) - before
+        told |= {name: counted[name] for name in ("requests", "bytes_written", "bytes_read")}
+    return told
 
 
-def peak_mb() -> float:
-    """The highest resident size of this process."""
-    (line,) = (each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
-
-
-def size_of(folder: Path) -> int:
-    """All bytes under a folder."""
-    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
-
-
-def in_new_process(*arguments: str) -> dict[str, Any]:
-    """Run this module with some arguments; return the JSON that it prints."""
-    done = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
-
-
-def compare(folder: Path, rows: int, changes: int, contenders: list[str], rounds: int) -> list[Row]:
+def compare(place: Place, rows: int, changes: int, contenders: list[str], windows: range) -> list[Row]:
     """Apply some windows by every contender in turns."""
-    found: dict[str, list[tuple[dict[str, Any], int, int]]] = {each: [] for each in contenders}
-    for number in range(rounds):
-        changed = decode(folder, number, rows, changes)
+    found: dict[str, list[tuple[dict[str, Any], int]]] = {each: [] for each in contenders}
+    log = place.change_log()
+    for number in windows:
+        frame = window_changes(number, rows, changes)
+        frame.write_parquet(place.changes_file(number))
+        changed = decode(log, number, frame)
+        del frame
         for contender in contenders:
-            place = Path(tables(folder, contender)[1].location.uri)
-            before = size_of(place)
-            arguments = ["--apply", str(number), "--folder", str(folder), "--contender", contender]
-            told = in_new_process(*arguments, "--rows", str(rows), "--changes", str(changes))
-            found[contender].append((told, size_of(place) - before, changed))
-            print(f"  round {number} {contender}: {told}", file=sys.stderr, flush=True)
+            told = apply(place, contender, number)
+            found[contender].append((told, changed))
+            print(f"  window {number} {contender}: {told}", file=sys.stderr, flush=True)
     made = [
         Row(
             rows=rows,
             changes=changes,
             contender=contender,
-            seconds=median(told["seconds"] for told, _, _ in each),
-            cpu_seconds=median(told["cpu_seconds"] for told, _, _ in each),
-            bytes_written=int(median(written for _, written, _ in each)),
-            amplification=median(written / changed for _, written, changed in each),
-            peak_mb=max(told["peak_mb"] for told, _, _ in each),
+            seconds=median(told["seconds"] for told, _ in each),
+            cpu_seconds=median(told["cpu_seconds"] for told, _ in each),
+            bytes_written=int(median(told["bytes_written"] for told, _ in each)),
+            amplification=median(told["bytes_written"] / changed for told, changed in each),
+            peak_mb=max(told["peak_mb"] for told, _ in each),
+            rounds=len(windows),
+            store="s3" if place.endpoint else "disk",
+            note=OUTSIDERS[contender].note if contender in OUTSIDERS else "",
+            requests=int(median(told["requests"] for told, _ in each)) if place.endpoint else None,
+            bytes_read=int(median(told["bytes_read"] for told, _ in each)) if place.endpoint else None,
         )
         for contender, each in found.items()
     ]
-    merge = next((row.seconds for row in made if row.contender == MERGE), None)
-    return [Row(**{**asdict(row), "ratio_to_merge": merge and merge / row.seconds}) for row in made]
+    merge = next((row for row in made if row.contender == MERGE), None)
+    return [with_ratios(row, merge) for row in made]
+
+
+def with_ratios(row: Row, merge: Row | None) -> Row:
+    """Set a contender beside MERGE, if that was measured."""
+    if merge is None:
+        return row
+    return replace(
+        row,
+        ratio_to_merge=merge.seconds / row.seconds,
+        cpu_ratio_to_merge=merge.cpu_seconds / row.cpu_seconds,
+    )
+
+
+def compare_states(place: Place, contenders: list[str], windows: int) -> bool:
+    """Tell whether all tables hold what they have to; print those that don't."""
+    wanted = expected(place, windows)
+    wrong = {contender: found for contender in contenders if (found := state(place, contender)) != wanted}
+    for contender, found in wrong.items():
+        print(f"{contender} holds other rows than it has to: {found} instead of {wanted}")
+    if not wrong:
+        print(f"All hold the same {wanted[0]:,} rows, as they have to.")
+    return not wrong
+
+
+def show(rows: list[Row]) -> None:
+    """Print a table."""
+    titles = f"{'contender':<28} {'s':>9} {'CPU s':>9} {'MB':>9} {'× changed':>10} {'peak MB':>8} {'× MERGE':>9}"
+    print(f"{titles} {'(CPU)':>8}{'  requests' if rows[0].store == 's3' else ''}")
+    for row in rows:
+        ratios = [f"{each:,.1f}" if each else "" for each in (row.ratio_to_merge, row.cpu_ratio_to_merge)]
+        requests = "" if row.requests is None else f" {row.requests:>9}"
+        print(
+            f"{row.contender:<28} {row.seconds:>9.3f} {row.cpu_seconds:>9.3f} {row.bytes_written / 1e6:>9.2f} "
+            f"{row.amplification:>10.2f} {row.peak_mb:>8.0f} {ratios[0]:>9}{ratios[1]:>9}{requests}"
+        )
+
+
+def run(place: Place, rows: int, sizes: list[int], wanted: list[str], rounds: int) -> tuple[list[Row], bool]:
+    """Measure windows of several sizes on the same tables, the smaller first."""
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {rows:,} rows", flush=True)
+    reasons = {each: why_not(each, rows, min(sizes), "s3" if place.endpoint else "disk") for each in wanted}
+    for contender, reason in reasons.items():
+        if reason:
+            print(f"left out: {contender}: {reason}")
+    contenders = [each for each in wanted if not reasons[each]]
+    build(place, rows, contenders)
+    made: list[Row] = []
+    alike = True
+    done = 0
+    for changes in sorted(sizes):
+        for contender in list(contenders):
+            reason = why_not(contender, rows, changes, "s3" if place.endpoint else "disk")
+            if reason:
+                # It has seen all windows so far, and will see none any more: its rows are compared now.
+                alike &= compare_states(place, [contender], done)
+                print(f"left out: {contender}: {reason}")
+                contenders.remove(contender)
+        print(f"{changes:,} changes a window, {rounds} windows:", flush=True)
+        found = compare(place, rows, changes, contenders, range(done, done + rounds))
+        done += rounds
+        show(found)
+        made += found
+    alike &= compare_states(place, contenders, done)
+    return made, alike
 
 
 def main() -> int:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the table (default: %(default)s)")
-    parser.add_argument("--changes", type=int, default=10_000, help="changes of a window (default: %(default)s)")
+    parser.add_argument("--changes", default="10000", help="changes of a window; may be several: 1000,10000")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="windows (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    parser.add_argument("--contenders", default=f"{DELETION_VECTORS},{COPY_ON_WRITE},{MERGE}")
+    parser.add_argument("--contenders", default=",".join([*OWN, *OUTSIDERS]), help="(default: %(default)s)")
+    parser.add_argument("--without", default="", help="those of them to leave out")
+    parser.add_argument("--store", choices=["disk", "s3"], default="disk", help="where the tables are")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--endpoint", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--build", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--apply", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.apply is not None:
-        print(json.dumps(apply(options.folder, options.contender, options.apply, options.rows, options.changes)))
+    if options.build:
+        build_own(Place(options.folder, options.endpoint), options.contender)
         return 0
-    contenders = options.contenders.split(",")
-    print(
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {options.rows:,} rows, {options.changes:,} changes"
-    )
+    if options.apply is not None:
+        apply_own(Place(options.folder, options.endpoint), options.contender, options.apply)
+        return 0
+    wanted = [each for each in options.contenders.split(",") if each not in options.without.split(",")]
+    unknown = set(wanted) - {*OWN, *OUTSIDERS}
+    if unknown:
+        parser.error(f"no such contender: {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory(prefix="ddb_lake_bench_") as temporary:
-        folder = options.folder or Path(temporary)
-        build(folder, options.rows, contenders)
-        rows = compare(folder, options.rows, options.changes, contenders, options.rounds)
-    print(f"{'contender':<28} {'s':>9} {'CPU s':>9} {'MB':>9} {'× changed':>10} {'peak MB':>8} {'× MERGE':>9}")
-    for row in rows:
-        ratio = "" if row.ratio_to_merge is None else f"{row.ratio_to_merge:,.1f}"
-        print(
-            f"{row.contender:<28} {row.seconds:>9.3f} {row.cpu_seconds:>9.3f} {row.bytes_written / 1e6:>9.2f} "
-            f"{row.amplification:>10.2f} {row.peak_mb:>8.0f} {ratio:>9}"
-        )
+        folder = Path(temporary)
+        # Each run has its own copies of the key index's segments, which tables on S3 have.
+        os.environ["DDB_LAKE_CACHE"] = str(folder / "cache")
+        with replica_s3.server() if options.store == "s3" else nullcontext("") as endpoint:
+            sizes = [int(each) for each in options.changes.split(",")]
+            rows, alike = run(Place(folder, endpoint), options.rows, sizes, wanted, options.rounds)
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-    return 0
+    return 0 if alike else 1
 
 
 if __name__ == "__main__":
