@@ -184,7 +184,7 @@ class TableSettings(AttributesSettings):
     bucket_owner: Annotated[str, BeforeValidator(_owner)] | None = None
     alias: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9_.-]{0,254}$")] | None = None
     view: ImageView = ImageView.NEW_IMAGE
-    strategy: Strategy = Strategy.COPY_ON_WRITE
+    strategy: Strategy = Strategy.DELETION_VECTORS
     partition_by: tuple[PartitionRule, ...] = ()
     recovery: RecoveryPolicy = RecoveryPolicy.CHECK
 
