@@ -79,7 +79,7 @@ class Outsider:
 
 
 class DuckDb(Outsider):
-    """A table in DuckDB's own file. It has no index: MERGE would not use one."""
+    """A table in DuckDB's own file, without an index."""
 
     name = "duckdb/merge"
     largest_rows = 20_000_000
