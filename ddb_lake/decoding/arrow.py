@@ -52,12 +52,12 @@ def lists(height: int, valid: int, bitmap: Array, offsets: Array, members: pl.Se
     return series
 
 
-def copied(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a frame whose texts are copied out of the buffers that they are views into."""
-    made = pl.from_arrow(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
-    assert isinstance(made, pl.DataFrame)
-    assert made.schema == frame.schema
-    return made
+def copied(texts: pl.Series) -> pl.Series:
+    """Return texts, or lists of them, that are copied out of the buffers that they are views into."""
+    series = pl.from_arrow(texts.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    assert isinstance(series, pl.Series)
+    assert series.dtype == texts.dtype
+    return series.alias(texts.name)
 
 
 def _series(dtype: Any, height: int, valid: int, bitmap: Array, *buffers: Array) -> pl.Series:

@@ -105,9 +105,15 @@ def unpinned(frame: pl.DataFrame, shreds: Shreds) -> pl.DataFrame:
     Its texts are views into the block. Where that is mostly something else (numbers, old images, what is dropped),
     they are copied, so that whoever gathers frames by their size has not much more than that.
     """
-    if shreds.data.nbytes + shreds.out_size <= _MOST_PINNED * int(frame.estimated_size()):
+    texts = [
+        each
+        for each in frame.get_columns()
+        if each.dtype in (pl.String(), pl.List(pl.String())) and each.null_count() < frame.height
+    ]
+    shown = sum(each.estimated_size() for each in texts)
+    if not texts or shreds.data.nbytes + shreds.out_size <= _MOST_PINNED * shown:
         return frame
-    return arrow.copied(frame)
+    return frame.with_columns(arrow.copied(each) for each in texts)
 
 
 def located(error: DecodeError, name: str, shreds: Shreds) -> DecodeError:

@@ -1,7 +1,7 @@
 """The blocks of many files on threads: worked at ahead of their reader, across the files' borders, told in order."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -102,15 +102,21 @@ class _Stream(Generic[Made]):
 
     def by_file(self) -> Iterator[tuple[ExportFile, Iterator[Made]]]:
         """Yield each file and its results."""
-        while self._fill():
-            step = self._waiting.popleft()
-            if isinstance(step, _Failed):
-                raise step.error
-            assert isinstance(step, ExportFile)
-            yield step, self._results()
-            self._leave_out()
+        try:
+            while self._fill():
+                step = self._waiting.popleft()
+                if isinstance(step, _Failed):
+                    raise step.error
+                assert isinstance(step, ExportFile)
+                results = self._results()
+                yield step, results
+                results.close()
+                self._leave_out()
+        finally:
+            self._steps.close()
+            self._waiting.clear()
 
-    def _results(self) -> Iterator[Made]:
+    def _results(self) -> Generator[Made]:
         """Yield the results of the file that was told last."""
         while self._fill() and not self._at_border():
             step = self._waiting.popleft()
@@ -143,7 +149,7 @@ class _Stream(Generic[Made]):
     def _under_way(self) -> int:
         return sum(not isinstance(step, ExportFile) for step in self._waiting)
 
-    def _read(self, files: Iterator[ExportFile]) -> Iterator[ExportFile | _Result[Made] | _Failed]:
+    def _read(self, files: Iterator[ExportFile]) -> Generator[ExportFile | _Result[Made] | _Failed]:
         """Yield each file and then its blocks, the work on which begins with that."""
         while True:
             try:
@@ -161,4 +167,3 @@ class _Stream(Generic[Made]):
                     yield self._start(block)
             except Exception as error:  # noqa: BLE001 - raised in its turn
                 yield _Failed(error, within_file=True)
-                return

@@ -71,6 +71,22 @@ def test_frames_that_are_kept_hold_little_more_than_they_show(tmp_path: Path) ->
         tracemalloc.stop()
 
 
+def test_a_frame_of_many_columns_takes_little_memory_where_most_are_null(tmp_path: Path) -> None:
+    wide = {"pk": {"S": "0"}, **{f"a{number}": {"S": "x"} for number in range(1_000)}}
+    schema = learn_items([write_items(tmp_path / "wide.json.gz", [wide])], SCHEMA)
+    file = write_items(tmp_path / "items.json.gz", ({"pk": {"S": str(number)}} for number in range(60_000)))
+    before = resident_mb()
+    frames = list(decode_items(file, schema, 0))
+    assert sum(frame.height for frame in frames) == 60_000
+    # 60,000 rows with a validity bit and a view of 16 bytes for each of the columns would take 970 MB.
+    assert resident_mb() - before < 200
+
+
+def resident_mb() -> int:
+    (line,) = (each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmRSS"))
+    return int(line.split()[1]) // 1024
+
+
 def test_several_gzip_members_are_one_file_even_within_a_line(tmp_path: Path) -> None:
     text = "".join(item_line({"pk": {"S": str(number)}}) + "\n" for number in range(10)).encode()
     path = tmp_path / "members.json.gz"

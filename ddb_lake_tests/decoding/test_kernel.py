@@ -166,6 +166,17 @@ def test_maps_and_sets_of_thousands_are_put_in_order(tmp_path: Path) -> None:
     assert item["m"]["M"]["k00001"] == {"SS": ["a", "k00001", "z"]}
 
 
+@pytest.mark.parametrize("count", [2, 7, 1000, 65_536])
+def test_members_are_put_in_order_whatever_their_order_was(tmp_path: Path, count: int) -> None:
+    half = (count + 1) // 2
+    members = [f"{half * (place % 2) + place // 2:06}" for place in range(count)]
+    item = {"pk": {"S": "1"}, "set": {"SS": members}, "map": {"M": {name: {"BOOL": True} for name in members}}}
+    file = write_items(tmp_path / "items.json.gz", [item])
+    (read,) = items_of(file, learn_items([file], ItemSchema.empty(PK)))
+    assert read["set"]["SS"] == sorted(members)
+    assert [*read["map"]["M"]] == sorted(members)
+
+
 def test_kept_machine_code_is_not_used_once_a_function_that_it_calls_has_changed(tmp_path: Path) -> None:
     package = tmp_path / "lately_updated"
     package.mkdir()

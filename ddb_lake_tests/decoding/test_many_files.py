@@ -1,7 +1,8 @@
 """Many files are decoded as one stream: ahead of their reader, in order, each error in its turn."""
 
+import gc
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 
 from ddb_lake.decoding import (
     CorruptFile,
+    DecodedFrames,
     ExportFile,
     ItemSchema,
     decode_change_files,
@@ -133,3 +135,43 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
             tracemalloc.stop()
 
     assert peak(40) < 1.3 * peak(10)
+
+
+@WORKERS
+def test_a_damaged_file_that_is_left_out_takes_none_behind_it_along(tmp_path: Path, workers: int) -> None:
+    files = [write(tmp_path, 0, 5), damage(write(tmp_path, 1, 100)), write(tmp_path, 2, 5), write(tmp_path, 3, 5)]
+    told: list[int] = []
+    for number, (_, frames) in enumerate(decode_item_files(files, SCHEMA, 0, workers)):
+        told.append(len(keys(frames)) if number != 1 else 0)
+    assert told == [5, 0, 5, 5]
+
+
+@WORKERS
+def test_frames_that_are_left_over_are_of_their_own_file(tmp_path: Path, workers: int) -> None:
+    decoded = decode_item_files([write(tmp_path, number, LARGE) for number in range(2)], SCHEMA, 0, workers)
+    _, first = next(decoded)
+    assert next(first)["pk"][0] == "0/0"
+    _, second = next(decoded)
+    assert all(key.startswith("0/") for key in keys(first))
+    assert keys(second) == [f"1/{place}" for place in range(LARGE)]
+
+
+@WORKERS
+def test_no_file_stays_open_once_the_stream_is_closed(tmp_path: Path, workers: int) -> None:
+    def opened() -> set[str]:
+        links = (each for each in Path("/proc/self/fd").iterdir() if each.exists())
+        return {str(each.resolve()) for each in links if each.resolve().is_relative_to(tmp_path)}
+
+    gc.disable()
+    try:
+        decoded = _of(tmp_path, workers)
+        assert next(next(decoded)[1]).height
+        assert opened()
+        decoded.close()
+        assert not opened()
+    finally:
+        gc.enable()
+
+
+def _of(folder: Path, workers: int) -> Generator[tuple[ExportFile, DecodedFrames]]:
+    yield from decode_item_files([write(folder, 0, 5 * LARGE)], SCHEMA, 0, workers)

@@ -1,6 +1,6 @@
 """Lines of an export to cells: which attribute of which type, in which row, and where its value stands."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,13 +18,12 @@ from ddb_lake.decoding.kernel.values import (
     NULL,
     UNORDERED,
     B,
-    L,
     M,
     N,
     S,
     order,
-    order_members,
     read_tag,
+    sort,
     walk,
 )
 
@@ -270,8 +269,8 @@ def _read_image(
     before = np.int64(-1)
     position = 0
     shown = np.int64(0)
-    nodes, members = buffers.nodes, buffers.members
-    nodes[0, NODE_END] = 1
+    members = buffers.members
+    buffers.nodes[0, NODE_END] = 1
     at = start + 1
     while True:
         if data[at] != 34:
@@ -306,12 +305,11 @@ def _read_image(
             at = _leave_out(data, name, np.int64(tag), value, shown, buffers, state)
             whole = False
         else:
-            members[shown, MEMBER_START] = name - 1
-            members[shown, MEMBER_NODE] = nodes[0, NODE_END] if tag >= L else -1
             shown += 1
             at, in_order = _read_value(data, number, np.int64(tag), value, shown, buffers, row, state)
             ordered = ordered and in_order
-            members[shown - 1, MEMBER_END] = at + 1
+            members[shown - 1, MEMBER_START], members[shown - 1, MEMBER_END] = name - 1, at + 1
+            members[shown - 1, MEMBER_NODE] = -1 if in_order else state[CELLS] - 1
         if at < 0 or data[at] != 125:
             return UNUSUAL
         if number < keys:
@@ -334,11 +332,37 @@ def _read_image(
         rows[row]["tie_break"] = xxh64(data, start, at)
     else:
         begin = state[OUT]
-        past = order_members(data, shown, buffers.out, begin, nodes, members)
-        if past < 0:
-            return UNUSUAL
+        past = _write_image(data, shown, buffers, begin)
         rows[row]["tie_break"] = xxh64(buffers.out, begin, past)
     return at
+
+
+@compiled
+def _write_image(data: Array, count: Int, buffers: Buffers, to: Int) -> Int:
+    """Write an image that was read, in its canonical order; return where it ends.
+
+    Of its attributes those are noted that are shown; MEMBER_NODE is the cell of one that was put in order already.
+    """
+    cells, out, members = buffers.cells, buffers.out, buffers.members
+    sort(data, M, members, 0, count)
+    out[to] = 123
+    to += 1
+    for place in range(count):
+        start, end, cell = members[place, MEMBER_START], members[place, MEMBER_END], members[place, MEMBER_NODE]
+        if cell < 0:
+            to = copy(data, start, end, out, to)
+        else:
+            _, begin = read_tag(data, scan(data, start + 1)[0] + 2)
+            to = copy(data, start, begin, out, to)
+            each: Any = cells[cell]
+            written = ~each["start"]
+            to = copy(out, written, written + each["size"], out, to)
+            out[to] = 125
+            to += 1
+        out[to] = 44
+        to += 1
+    out[to - 1] = 125
+    return np.int64(to)
 
 
 @inlined

@@ -211,9 +211,13 @@ def _value_end(data: Array, tag: Int, at: Int) -> Any:
     return at + (5 if data[at] == 102 else 4)
 
 
+GAPS = np.array([146305, 64769, 36289, 16001, 8929, 3905, 2161, 929, 505, 209, 109, 41, 19, 5, 1], np.int64)
+"""Of Shell's sort (Sedgewick 1986): at most in the order of n ** (4/3) steps, whatever the order was."""
+
+
 @compiled
-def _sort(data: Array, tag: Int, members: Array, first: Int, count: Int) -> Any:
-    """Put members in order; return whether all of them are different."""
+def sort(data: Array, tag: Int, members: Array, first: Int, count: Int) -> Any:
+    """Put noted members of a map or set in order; return whether all of them are different."""
     ordered = True
     for place in range(first + 1, first + count):
         difference = compare_members(data, tag, members[place - 1, 0] + 1, members[place, 0] + 1)
@@ -222,8 +226,8 @@ def _sort(data: Array, tag: Int, members: Array, first: Int, count: Int) -> Any:
         ordered = ordered and difference < 0
     if ordered:
         return True
-    gap = count // 2
-    while gap > 0:
+    for step in range(len(GAPS)):
+        gap: Any = np.int64(GAPS[step])
         for place in range(first + gap, first + count):
             start, end, node = members[place, 0], members[place, 1], members[place, 2]
             hole = place
@@ -232,7 +236,6 @@ def _sort(data: Array, tag: Int, members: Array, first: Int, count: Int) -> Any:
                     members[hole, each] = members[hole - gap, each]
                 hole -= gap
             members[hole, 0], members[hole, 1], members[hole, 2] = start, end, node
-        gap = gap // 2
     for place in range(first + 1, first + count):
         if compare_members(data, tag, members[place - 1, 0] + 1, members[place, 0] + 1) == 0:
             return False
@@ -274,72 +277,10 @@ def _members_of_set(data: Array, tag: Int, at: Int, members: Array, first: Int) 
     return np.int64(count)
 
 
-@recursive("int64(uint8[::1], int64, int64, int64, uint8[::1], int64, int64[:, ::1], int64[:, ::1], int64, int64)")
-def _write(
-    data: Array,
-    tag: Int,
-    at: Int,
-    node: Int,
-    out: Array,
-    to: Int,
-    nodes: Array,
-    members: Array,
-    first: Int,
-    count: Int,
-) -> Any:
-    """Write a list, map or set in its canonical order: `order`, or with its members where these are noted already."""
-    if count < 0 and not nodes[node, NODE_FLAGS] & UNORDERED:
-        return copy(data, at, nodes[node, NODE_END], out, to)
-    if tag == L:
-        written = at
-        child = node + 1
-        while data[at] != 93:
-            inner, at = read_tag(data, at + 1)
-            if inner < L:
-                at = _value_end(data, inner, at)
-            else:
-                if nodes[child, NODE_FLAGS] & UNORDERED:
-                    to = copy(data, written, at, out, to)
-                    to = _write(data, np.int64(inner), at, child, out, to, nodes, members, first, np.int64(-1))
-                    if to < 0:
-                        return to
-                    written = nodes[child, NODE_END]
-                at = nodes[child, NODE_END]
-                child = nodes[child, NODE_NEXT]
-            at += 1
-        return copy(data, written, at + 1, out, to)
-    if count < 0:
-        count = (
-            _members_of_map(data, at, node, nodes, members, first)
-            if tag == M
-            else _members_of_set(data, tag, at, members, first)
-        )
-    if not _sort(data, tag, members, first, count):
-        return np.int64(UNUSUAL)
-    out[to] = 123 if tag == M else 91
-    to += 1
-    for place in range(first, first + count):
-        start, end, child = members[place, MEMBER_START], members[place, MEMBER_END], members[place, MEMBER_NODE]
-        if child >= 0 and nodes[child, NODE_FLAGS] & UNORDERED:
-            inner, begin = read_tag(data, scan(data, start + 1)[0] + 2)
-            to = copy(data, start, begin, out, to)
-            to = _write(data, np.int64(inner), begin, child, out, to, nodes, members, first + count, np.int64(-1))
-            if to < 0:
-                return to
-            out[to] = 125
-            to += 1
-        else:
-            to = copy(data, start, end, out, to)
-        out[to] = 44
-        to += 1
-    out[to - 1] = 125 if tag == M else 93
-    return to
-
-
-@inlined
+@recursive("int64(uint8[::1], int64, int64, int64, uint8[::1], int64, int64[:, ::1], int64[:, ::1], int64)")
 def order(
     data: Array, tag: Int, at: Int, node: Int, out: Array, to: Int, nodes: Array, members: Array, first: Int
-) -> Int:
+) -> Any:
     """Write a list, map or set in its canonical order.
 
     Args:
@@ -356,10 +297,48 @@ def order(
     Returns:
         Where it ends in `out`, or UNUSUAL if a name or a member is there twice.
     """
-    return _write(data, np.int64(tag), at, node, out, to, nodes, members, first, np.int64(-1))
-
-
-@inlined
-def order_members(data: Array, count: Int, out: Array, to: Int, nodes: Array, members: Array) -> Int:
-    """Write a map in its canonical order, of whose members the first `count` are noted; otherwise as `order`."""
-    return _write(data, np.int64(M), np.int64(0), np.int64(0), out, to, nodes, members, np.int64(0), count)
+    if not nodes[node, NODE_FLAGS] & UNORDERED:
+        return copy(data, at, nodes[node, NODE_END], out, to)
+    if tag == L:
+        written = at
+        child = node + 1
+        while data[at] != 93:
+            inner, at = read_tag(data, at + 1)
+            if inner < L:
+                at = _value_end(data, inner, at)
+            else:
+                if nodes[child, NODE_FLAGS] & UNORDERED:
+                    to = copy(data, written, at, out, to)
+                    to = order(data, np.int64(inner), at, child, out, to, nodes, members, first)
+                    if to < 0:
+                        return to
+                    written = nodes[child, NODE_END]
+                at = nodes[child, NODE_END]
+                child = nodes[child, NODE_NEXT]
+            at += 1
+        return copy(data, written, at + 1, out, to)
+    count = (
+        _members_of_map(data, at, node, nodes, members, first)
+        if tag == M
+        else _members_of_set(data, tag, at, members, first)
+    )
+    if not sort(data, tag, members, first, count):
+        return np.int64(UNUSUAL)
+    out[to] = 123 if tag == M else 91
+    to += 1
+    for place in range(first, first + count):
+        start, end, child = members[place, MEMBER_START], members[place, MEMBER_END], members[place, MEMBER_NODE]
+        if child >= 0 and nodes[child, NODE_FLAGS] & UNORDERED:
+            inner, begin = read_tag(data, scan(data, start + 1)[0] + 2)
+            to = copy(data, start, begin, out, to)
+            to = order(data, np.int64(inner), begin, child, out, to, nodes, members, first + count)
+            if to < 0:
+                return to
+            out[to] = 125
+            to += 1
+        else:
+            to = copy(data, start, end, out, to)
+        out[to] = 44
+        to += 1
+    out[to - 1] = 125 if tag == M else 93
+    return to
