@@ -12,7 +12,7 @@ import polars as pl
 from ddb_lake.replica.change_log import ChangeLogSnapshot
 from ddb_lake.replica.columns import CHANGE_METADATA, EXPORT
 from ddb_lake.replica.coverage import Account
-from ddb_lake.replica.last_writer import last_changes, without_contradicted, without_deleted_later
+from ddb_lake.replica.last_writer import last_changes, resolve_contradicted, without_deleted_later
 from ddb_lake.replica.plan import Plan
 from ddb_lake.windows import Window
 
@@ -50,7 +50,7 @@ def decide(
     names = [*CHANGE_METADATA, *(column.name for column in log.columns)]
     changes = log.read_exports(batch, names)
     plan = Plan(account, log, batch, changes, keys)
-    winners = last_changes(without_contradicted(changes, plan.records_against_changes(), keys), keys)
+    winners = last_changes(resolve_contradicted(changes, plan.records_against_changes(), keys), keys)
     winners = without_deleted_later(winners, plan.later_deletes(), keys)
     winners = last_changes(pl.concat([winners, *plan.implied_deletes(read_rows)], how="diagonal"), keys)
     return Decision(winners.drop(EXPORT), changes.height, winners[EXPORT].null_count())

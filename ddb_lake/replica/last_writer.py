@@ -24,10 +24,13 @@ def last_changes(changes: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     return changes.sort(ORDER).unique(subset=list(keys), keep="last", maintain_order=True)
 
 
-def without_contradicted(
+def resolve_contradicted(
     changes: pl.DataFrame, records: Mapping[Window, pl.DataFrame], keys: Sequence[str]
 ) -> pl.DataFrame:
-    """Return the changes without those updates that were gone by the end of an export: it has no record of them.
+    """Return the changes with deletes instead of those updates that were gone by the end of an export.
+
+    It has no record of their keys. Whatever was written of such a key before its end is gone with them, so they
+    become deletes as `implied_deletes` has them; what else they tell stays and means nothing.
 
     Args:
         changes: Of any exports.
@@ -36,8 +39,10 @@ def without_contradicted(
     """
     for export, recorded in records.items():
         doubtful = _written_in(export) & ~pl.col(DELETED)
-        held = changes.filter(doubtful).join(recorded, on=list(keys), how="semi", nulls_equal=True)
-        changes = pl.concat([changes.filter(~doubtful), held])
+        written = changes.filter(doubtful)
+        held = written.join(recorded, on=list(keys), how="semi", nulls_equal=True)
+        gone = written.join(recorded, on=list(keys), how="anti", nulls_equal=True)
+        changes = pl.concat([changes.filter(~doubtful), held, gone.with_columns(_deleted_by_the_end_of(export))])
     return changes
 
 
@@ -56,14 +61,18 @@ def implied_deletes(rows: pl.DataFrame, records: Mapping[Window, pl.DataFrame], 
     found = [
         rows.filter(_written_in(export))
         .join(recorded, on=list(keys), how="anti", nulls_equal=True)
-        .with_columns(
-            pl.lit(export.end_us - 1, pl.Int64()).alias(WRITE_TIME),
-            pl.lit(0, pl.Int64()).alias(TIE_BREAK),
-            pl.lit(True).alias(DELETED),
-        )
+        .with_columns(_deleted_by_the_end_of(export))
         for export, recorded in records.items()
     ]
     return pl.concat(found)
+
+
+def _deleted_by_the_end_of(export: Window) -> list[pl.Expr]:
+    return [
+        pl.lit(export.end_us - 1, pl.Int64()).alias(WRITE_TIME),
+        pl.lit(0, pl.Int64()).alias(TIE_BREAK),
+        pl.lit(True).alias(DELETED),
+    ]
 
 
 def _written_in(export: Window) -> pl.Expr:

@@ -8,9 +8,9 @@ import polars as pl
 
 from ddb_lake.replica import table as delta
 from ddb_lake.replica.change_log import ChangeLogSnapshot
-from ddb_lake.replica.columns import DELETED, EXPORT, KEY_HASH, WRITE_TIME
+from ddb_lake.replica.columns import DELETED, EXPORT, KEY_HASH, TIE_BREAK, WRITE_TIME
 from ddb_lake.replica.coverage import Account
-from ddb_lake.replica.last_writer import implied_deletes
+from ddb_lake.replica.last_writer import implied_deletes, resolve_contradicted
 from ddb_lake.replica.spans import Spans, export_name
 from ddb_lake.windows import Window, covers
 
@@ -53,14 +53,40 @@ class Plan:
         )
 
     def later_deletes(self) -> Iterator[pl.DataFrame]:
-        """Yield the deletes of applied exports that may be later than an update of the batch."""
+        """Yield the deletes of applied exports that may be later than an update of the batch.
+
+        Those are the deletes that they tell, and the updates of one that another one contradicts.
+        """
         earliest = self.changes.filter(~pl.col(DELETED))[WRITE_TIME].min()
         covered = self.account.coverage
         start = self.batch[0].start
         if earliest is None or not covered or covered[-1].end <= start:
             return
         spans = set(self._applied(Window(start, covered[-1].end))).difference(self.batch)
-        yield from self.log.read_deletes(spans, [KEY_HASH, WRITE_TIME, *self.keys], cast(int, earliest))
+        since = cast(int, earliest)
+        yield from self.log.read_deletes(spans, [KEY_HASH, WRITE_TIME, *self.keys], since)
+        yield from self._contradicted(spans, since)
+
+    def _contradicted(self, exports: Iterable[Window], since_us: int) -> Iterator[pl.DataFrame]:
+        """Yield deletes for those updates of applied exports which others know no such item of.
+
+        An update of the batch that one of these deletes is later than was written before the contradicting export,
+        and so before the contradicted update: none before `since_us` matters.
+        """
+        against = {each: [other for other in self._applied(each) if other != each] for each in exports}
+        met = {each for each, others in against.items() if others}
+        if not met:
+            return
+        names = [KEY_HASH, WRITE_TIME, DELETED, TIE_BREAK, *self.keys]
+        read = met.union(*against.values())
+        told = self.log.read_exports(read, names)
+        records = _records(told.select(EXPORT, *self.keys), read)
+        for export in met:
+            updates = told.filter(
+                (pl.col(EXPORT) == export_name(export)) & ~pl.col(DELETED) & (pl.col(WRITE_TIME) >= since_us)
+            )
+            contrary = {each: records[each] for each in against[export]}
+            yield resolve_contradicted(updates, contrary, self.keys).filter(pl.col(DELETED))
 
     def implied_deletes(self, read_rows: Callable[[list[str], str], pl.DataFrame]) -> list[pl.DataFrame]:
         """Return deletes of the replica's rows that exports of the batch know no such item of.

@@ -105,6 +105,18 @@ def test_exports_that_overlap_partly_contradict_each_other_in_no_order(tables: L
     assert tables.items() == {Key("comes back"): "2", Key("there"): "3"}
 
 
+CUT = [window(0, 10), window(10, 40), window(21, 55), window(55, 60)]
+
+
+@pytest.mark.parametrize("order", list(permutations(CUT)), ids=str)
+def test_a_row_older_than_what_is_contradicted_goes_as_well(tables: Lake, order: tuple[Window, ...]):
+    # The second export has the third's item at its end, and the third neither at its begin nor at its end.
+    history = [put("there", 5, "1"), delete("there", 20), put("there", 30, "2"), delete("there", 50)]
+    assert [exported(history, span, ITEMS) for span in CUT[1:3]] == [[history[2]], []]
+    take(tables, history, *order)
+    assert tables.items() == state(ITEMS, history, minute(60)) == {}
+
+
 @pytest.mark.parametrize("order", sorted(set(permutations([NARROW, WIDE, NARROW, WIDE]))), ids=str)
 def test_repeated_exports_change_nothing(tables: Lake, order: tuple[Window, ...]):
     take(tables, SHORT_LIFE, *order)
