@@ -133,11 +133,26 @@ class AttributesSettings(StrictModel):
         for name, rule in self.attributes.items():
             if (name,) in self.drop:
                 raise ValueError(f"attributes: {name!r} has a rule but is dropped; remove one of them")
+            if self.keep and all(path[0] != name for path in self.keep):
+                raise ValueError(
+                    f"attributes: {name!r} has a rule but is not kept; add it to keep, or remove the rule"
+                )
             if (name,) in self.hash and rule.type:
                 raise ValueError(
                     f"attributes: {name!r} has the type {rule.type} but is hashed, which makes it text; remove one"
                 )
         return self
+
+    def why_no_text(self, attribute: str) -> str:
+        """Return what keeps an attribute's texts from reaching its column as they are, or ""."""
+        if (attribute,) in self.drop:
+            return "is dropped"
+        if self.keep and (attribute,) not in self.keep:
+            return "is not kept"
+        if (attribute,) in self.hash:
+            return "is hashed"
+        rule = self.attributes.get(attribute)
+        return f"has the type {rule.type}" if rule and rule.type not in (None, "string") else ""
 
 
 def rules_of(

@@ -198,6 +198,12 @@ class TableSettings(AttributesSettings):
                 f"old_images: true needs exports that show them, but view is {self.view}; "
                 "write view: NEW_AND_OLD_IMAGES"
             )
+        for part in self.partition_by:
+            if part.attribute is not None and (why := self.why_no_text(part.attribute)):
+                raise ValueError(
+                    f"partition_by: a {part.unit} is told by a text with an ISO 8601 time, but the attribute "
+                    f"{part.attribute!r} {why}; remove that, or partition by another attribute or by buckets"
+                )
         return self
 
     @property
@@ -331,10 +337,10 @@ _REMEDIES = {
 def _explain(path: Path, problem: Mapping[str, Any]) -> str:
     """Say one mistake in a line: file, key, value, remedy."""
     key = ".".join(str(part) for part in problem["loc"]) or "the whole file"
-    remedy = _REMEDIES.get(problem["type"])
-    if remedy is None:
+    if (form := _REMEDIES.get(problem["type"])) is not None:
+        remedy = form.format_map({"pattern": "", "expected": "", "ge": "", "le": "", **problem.get("ctx", {})})
+    else:
         remedy = problem["msg"].removeprefix("Value error, ")
-    remedy = remedy.format_map({"pattern": "", "expected": "", "ge": "", "le": "", **problem.get("ctx", {})})
     if _SECRET.search(key) and "attributes" not in problem["loc"]:  # whose names are the source table's
         remedy += "; lake.yaml holds no credentials: use the standard AWS variables or a profile"
         return f"{path}: {key}: {remedy}"

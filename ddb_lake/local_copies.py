@@ -1,9 +1,19 @@
-"""An export's data files on the local disk: fetched ahead of their reader, verified, removed after use."""
+"""An export's data files on the local disk: fetched ahead of their reader, verified, removed after use.
 
+They are in clear whatever lake.yaml drops or hashes. A process that is killed can't remove its own, so the next one
+does: each folder has a file that its process holds a lock on for as long as it lives.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -12,6 +22,15 @@ from ddb_lake.exports import Manifest, download
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+_LOG = logging.getLogger(__name__)
+
+PREFIX = "ddb_lake_copies_"
+"""How the folders' names begin, in the system's folder for temporary files (`TMPDIR`)."""
+
+_LOCK = ".lock"
+_YOUNG = 60
+"""Seconds that a folder is left alone for, since its process may not have locked it yet."""
 
 DOWNLOADS = 4
 """Data files fetched at once, and ahead of the one that is read."""
@@ -28,7 +47,10 @@ class LocalCopies:
     def __init__(self, s3: "S3Client", manifest: Manifest) -> None:
         self._s3 = s3
         self._manifest = manifest
-        self._folder = TemporaryDirectory(prefix="ddb_lake_")
+        remove_abandoned()
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._lock = os.open(self._folder / _LOCK, os.O_CREAT | os.O_RDWR)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._pool = ThreadPoolExecutor(DOWNLOADS)
         self._copies: dict[str, Future[Path]] = {}
 
@@ -39,7 +61,8 @@ class LocalCopies:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
-        self._folder.cleanup()
+        shutil.rmtree(self._folder)
+        os.close(self._lock)
 
     def read_once(self) -> Iterator[ExportFile]:
         """Yield the files in the manifest's order; each copy is removed when the next file is asked for.
@@ -63,6 +86,21 @@ class LocalCopies:
             for ahead in files[place : place + 1 + DOWNLOADS]:
                 if ahead.uri not in self._copies:
                     self._copies[ahead.uri] = self._pool.submit(
-                        download, self._s3, ahead, self._manifest, Path(self._folder.name)
+                        download, self._s3, ahead, self._manifest, self._folder
                     )
             yield ExportFile(file.uri, self._copies[file.uri].result(), file.item_count)
+
+
+def remove_abandoned() -> None:
+    """Remove the folders of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile
+            if time.time() - folder.stat().st_mtime < _YOUNG:
+                continue
+            lock = os.open(folder / _LOCK, os.O_RDWR)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+                _LOG.info("%s was left behind by a process that is gone; it is removed", folder)
+            finally:
+                os.close(lock)

@@ -119,8 +119,7 @@ def of_commit(commit: ReplicaCommit, columns: Iterable[Column], path: str) -> Me
         "deleted": commit.deleted,
         "ignored": commit.ignored,
         "strategy": commit.strategy.value,
-        "bytes_written": commit.effort.size,
-        "files_marked": commit.effort.files_marked,
+        **_effort(commit),
         "rows_before": commit.rows_before,
         "rows_after": commit.rows_after,
         "dagster/row_count": commit.rows_after,
@@ -153,6 +152,14 @@ def of_maintenance(report: MaintenanceReport, strategy: Strategy) -> Metadata:
         "dagster/row_count": report.live_rows,
         "table_version": report.version,
     }
+
+
+def _effort(commit: ReplicaCommit) -> Metadata:
+    """Return what is known of a commit's cost: MERGE tells no bytes."""
+    effort = commit.effort
+    if commit.strategy is Strategy.COPY_ON_WRITE:
+        return {"files_written": effort.files_written}
+    return {"files_written": effort.files_written, "files_marked": effort.files_marked, "bytes_written": effort.size}
 
 
 def column_schema(columns: Iterable[Column]) -> dg.TableSchema:

@@ -6,6 +6,7 @@ written to the change log and applied to the replica. Every step is idempotent.
 
 import os
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, repeat
 
@@ -14,6 +15,7 @@ import polars as pl
 from ddb_lake.attribute_settings import rules_of
 from ddb_lake.config import RecoveryPolicy, TableSettings
 from ddb_lake.decoding import ItemSchema, Tally, decode_change_files, decode_item_files, learn_changes, learn_items
+from ddb_lake.decoding.errors import ItemCountMismatch
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.exports import (
     Export,
@@ -273,10 +275,14 @@ class Pipeline:
         with LocalCopies(self.exports.s3, source.manifest) as copies:
 
             def frames(schema: ItemSchema, tally: Tally) -> Iterator[pl.DataFrame]:
-                files = copies.read_once()
-                for _, decoded in decode_change_files(files, schema, self.settings.old_images):
-                    yield from decoded
-                    tally.add(decoded.tally)
+                files = decode_change_files(copies.read_once(), schema, self.settings.old_images)
+                seen = 0
+                with closing(files):
+                    for _, decoded in files:
+                        yield from decoded
+                        tally.add(decoded.tally)
+                        seen += 1
+                _check_files(source.manifest, seen)
 
             def attempt(schema: ItemSchema, tally: Tally) -> StagedChanges:
                 return self.change_log.stage(window, frames(schema, tally))
@@ -316,9 +322,14 @@ class Pipeline:
         with LocalCopies(self.exports.s3, source.manifest) as copies:
 
             def shards(schema: ItemSchema, tally: Tally) -> Iterator[tuple[str, Iterator[pl.DataFrame]]]:
-                for file, decoded in decode_item_files(copies.read_once(), schema, write_time_us):
-                    yield file.path.name, decoded
-                    tally.add(decoded.tally)
+                seen = 0
+                files = decode_item_files(copies.read_once(), schema, write_time_us)
+                with closing(files):
+                    for file, decoded in files:
+                        yield file.path.name, decoded
+                        tally.add(decoded.tally)
+                        seen += 1
+                _check_files(source.manifest, seen)
 
             def attempt(schema: ItemSchema, tally: Tally) -> StagedBootstrap:
                 columns = self._decoder.columns(schema)
@@ -364,6 +375,20 @@ class Pipeline:
     def _verify(self, request: ExportRequest, export: Export) -> VerifiedExport:
         manifest = self.exports.read_manifest(request, export)
         return VerifiedExport(request, export, manifest, require_files(self.exports.s3, manifest))
+
+
+def _check_files(manifest: Manifest, seen: int) -> None:
+    """Check that every file of an export was decoded, whatever went on before: what is left out can't be told later.
+
+    Raises:
+        ItemCountMismatch: If not.
+    """
+    if seen != len(manifest.files):
+        raise ItemCountMismatch(
+            f"the export has {len(manifest.files)} data files, but {seen} were decoded: a fault of ddb_lake, please "
+            "report it; nothing of the export was used",
+            manifest.uri,
+        )
 
 
 def _window_of(source: VerifiedExport) -> Window:

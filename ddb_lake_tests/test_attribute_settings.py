@@ -104,6 +104,15 @@ def test_a_decimal_is_understood_although_yaml_ends_it_at_the_comma(read, line):
         (["attributes: [a]"], "tables.0.attributes: a list: write its keys, indented, below it"),
         (["attributes: {a: {types: string, type: int64}}"], "types: string puts all values into one column of text"),
         (["attributes: {access_token: {type: int}}"], "attributes.access_token.type: 'int': write one of"),
+        # messages with braces of their own
+        (["attributes: {'{x}': {type: int64}}", "drop: ['{x}']"], "attributes: '{x}' has a rule but is dropped"),
+        (["attributes: {'{': {type: int64}}", "keep: ['{x}']"], "attributes: '{' has a rule but is not kept"),
+        (["drop: [{a: b}]"], "tables.0.drop.0: a mapping:"),
+        # partition columns of what is no text in the lake
+        (["partition_by: [{attribute: at, unit: day}]", "attributes: {at: {type: timestamp}}"], "the attribute 'at' has the type timestamp; remove that"),
+        (["partition_by: [{attribute: at, unit: day}]", "drop: [at]"], "the attribute 'at' is dropped; remove that"),
+        (["partition_by: [{attribute: at, unit: day}]", "keep: [b]"], "the attribute 'at' is not kept; remove that"),
+        (["partition_by: [{attribute: at, unit: day}]", "hash: [at]"], "the attribute 'at' is hashed; remove that"),
         # what YAML takes for something else
         (["attributes: {yes: {type: int64}}"], "YAML takes this name for the truth value True; write it in quotes"),
         (["attributes: {1: {type: int64}}"], "YAML takes this name for the number 1; write it in quotes"),

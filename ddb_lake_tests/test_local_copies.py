@@ -3,7 +3,11 @@
 import base64
 import hashlib
 import io
+import os
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +125,26 @@ def test_nothing_stays_on_the_disk_and_a_damaged_file_is_told(objects, manifest)
         read.extend(file.path for file in copies.read_and_keep())
     assert len(read) == 2
     assert not read[0].parent.exists()
+
+
+def test_copies_that_a_killed_process_has_left_go_and_those_of_a_living_one_stay(
+    objects, manifest, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    script = (
+        "import tempfile, time; from ddb_lake.local_copies import LocalCopies\n"
+        f"tempfile.tempdir = {str(tmp_path)!r}\n"
+        "copies = LocalCopies(None, None); print(flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        (left,) = tmp_path.iterdir()
+        then = time.time() - 3600
+        os.utime(left, (then, then))
+        with LocalCopies(objects, manifest):
+            assert left.exists()
+        process.kill()
+    with LocalCopies(objects, manifest):
+        assert not left.exists()
+    assert list(tmp_path.iterdir()) == []

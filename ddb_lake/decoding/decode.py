@@ -1,7 +1,7 @@
 """Export files to typed frames, block by block, on as many threads as there are processors."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 import polars as pl
 
@@ -40,7 +40,7 @@ class DecodedFrames(Iterator[pl.DataFrame]):
 
 def decode_item_files(
     files: Iterable[ExportFile], schema: ItemSchema, write_time_us: int, workers: int = WORKERS
-) -> Iterator[tuple[ExportFile, DecodedFrames]]:
+) -> Generator[tuple[ExportFile, DecodedFrames]]:
     """Decode data files of a full export.
 
     Files are asked for, and blocks decoded, a little ahead of what is taken, across the files' borders. What is not
@@ -65,7 +65,7 @@ def decode_item_files(
 
 def decode_change_files(
     files: Iterable[ExportFile], schema: ItemSchema, old_images: bool = False, workers: int = WORKERS
-) -> Iterator[tuple[ExportFile, DecodedFrames]]:
+) -> Generator[tuple[ExportFile, DecodedFrames]]:
     """Decode data files of an incremental export, as `decode_item_files` does those of a full one.
 
     Args:
@@ -106,7 +106,7 @@ def _only(files: Iterator[tuple[ExportFile, DecodedFrames]]) -> DecodedFrames:
 
 def _decode(
     files: Iterable[ExportFile], schema: ItemSchema, mode: Mode, workers: int
-) -> Iterator[tuple[ExportFile, DecodedFrames]]:
+) -> Generator[tuple[ExportFile, DecodedFrames]]:
     most_rows = max(1, min(BLOCK_ROWS, BLOCK_CELLS // max(1, len(schema.columns))))
 
     def decode(shredder: SelectingShredder, block: Block) -> _Frames:

@@ -78,8 +78,8 @@ def read_blocks(file: ExportFile, block_bytes: int = BLOCK_BYTES) -> Iterator[Bl
         yield block
     if lines != file.item_count:
         raise ItemCountMismatch(
-            f"the file has {lines} lines but its manifest says {file.item_count}: fetch it again, "
-            "and if it stays so export again",
+            f"the file has {lines} lines but its manifest says {file.item_count}: restore the "
+            "object as DynamoDB wrote it, or export again",
             file.name,
             max(lines, 1),
         )
@@ -102,7 +102,8 @@ def _read_blocks(file: ExportFile, block_bytes: int) -> Iterator[Block]:
                         got = read_into(view[filled:wanted])
                     except DamagedGzip as error:
                         raise CorruptFile(
-                            f"the gzip stream can't be read beyond this line: {error}; fetch the file again",
+                            "the gzip stream is truncated, damaged, or followed by something else, here or soon "
+                            f"after ({error}); restore the object as DynamoDB wrote it, or export again",
                             file.name,
                             line + buffer.count(b"\n", 0, filled),
                         ) from error

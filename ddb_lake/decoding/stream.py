@@ -28,7 +28,7 @@ def work_on(
     mode: Mode,
     work: Callable[[SelectingShredder, Block], Made],
     workers: int,
-) -> Iterator[tuple[ExportFile, Iterator[Made]]]:
+) -> Generator[tuple[ExportFile, Iterator[Made]]]:
     """Yield each file with what is made of its blocks, in their order.
 
     Beside the block that is waited for, up to `workers` more are worked at, those of the next files included. But
@@ -61,7 +61,8 @@ def work_on(
     try:
         yield from _Stream(files, lambda block: pool.submit(run, block), workers).by_file()
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Not waiting: the garbage collector may do this, on one of the very threads.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def download(s3: S3Client, file: DataFile, manifest: Manifest, folder: Path) -> 
         else:
             if actual == file.md5:
                 return path
-            problem = f"its MD5 is {actual}, but {manifest.uri} says {file.md5}"
+            problem = f"its MD5 is {actual}, but the export's manifest-files.json says {file.md5}"
         _LOG.warning("%s: %s", file.uri, problem)
     path.unlink(missing_ok=True)
     raise DataFileDamaged(f"{file.uri}: {problem}; read {_TRIES} times; {MENDING}")

@@ -213,7 +213,8 @@ def write_shard(
 
     def take(frame: pl.DataFrame) -> None:
         nonlocal size, rows
-        absent = [column.name for column in staging.columns if column.name not in frame.columns]
+        present = frozenset(frame.columns)
+        absent = [column.name for column in staging.columns if column.name not in present]
         if absent:
             raise InvalidFrame(f"{where}: the declared columns {absent} are not in the rows")
         frame = conform(frame, ROW_METADATA, staging.columns, where)

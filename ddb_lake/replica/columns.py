@@ -189,7 +189,8 @@ def conform(
     unknown = [name for name in frame.columns if name not in declared]
     if unknown:
         raise InvalidFrame(f"{where}: the columns {unknown} are not in the table; add them first")
-    absent = [name for name in metadata if name not in frame.columns]
+    present = frozenset(frame.columns)
+    absent = [name for name in metadata if name not in present]
     if absent:
         raise InvalidFrame(f"{where}: every row needs the columns {absent}")
     wrong = {name: (dtype, declared[name]) for name, dtype in frame.schema.items() if dtype != declared[name]}
@@ -201,6 +202,5 @@ def conform(
         if nulls:
             raise InvalidFrame(f"{where}: {nulls} of {frame.height} rows have no {name}")
     return frame.select(
-        pl.col(name) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
-        for name, dtype in declared.items()
+        pl.col(name) if name in present else pl.lit(None, dtype=dtype).alias(name) for name, dtype in declared.items()
     )

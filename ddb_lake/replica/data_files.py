@@ -131,8 +131,9 @@ def statistics(frame: pl.DataFrame) -> dict[str, Any]:
 
     Bounds are told for integers, and for texts where both are short; nulls for all columns but lists.
     """
-    plain = [name for name, dtype in frame.schema.items() if not dtype.is_nested()]
-    bounded = [name for name in plain if frame.schema[name] in (pl.Int64(), pl.String())]
+    schema = frame.schema  # which polars makes anew each time that it is asked for
+    plain = [name for name, dtype in schema.items() if not dtype.is_nested()]
+    bounded = [name for name in plain if schema[name] in (pl.Int64(), pl.String())]
     least = frame.select(pl.col(bounded).min()).row(0, named=True) if bounded else {}
     most = frame.select(pl.col(bounded).max()).row(0, named=True) if bounded else {}
     told = [name for name in bounded if _is_exact(least[name]) and _is_exact(most[name])]

@@ -158,8 +158,9 @@ def write_images(
     schema = snapshot.schema() if metadata is None else Schema.from_json(metadata.schema)
     partitioning = partitioning_of(schema, snapshot.metadata.partition_columns)
     columns = {name: t for name, t in pl.Schema(schema).items() if name not in snapshot.metadata.partition_columns}
+    present = frozenset(images.columns)
     images = images.select(
-        pl.col(name) if name in images.columns else pl.lit(None, dtype=dtype).alias(name)
+        pl.col(name) if name in present else pl.lit(None, dtype=dtype).alias(name)
         for name, dtype in {**columns, FINGERPRINT: pl.UInt64()}.items()
     )
     return [

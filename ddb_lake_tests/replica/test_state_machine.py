@@ -189,6 +189,8 @@ class ReplicaMachine(RuleBasedStateMachine):
             return
         segment = segments[which % len(segments)]
         data = bytearray(segment.read_bytes())
+        if not data:  # cut already
+            damage = "lose"
         match damage:
             case "lose":
                 segment.unlink()
