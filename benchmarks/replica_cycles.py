@@ -164,6 +164,7 @@ def run(place: Place, rows: int, changes: int, windows: int, every: int, seconds
     snapshot = replica.snapshot()
     opening = time.perf_counter() - begin
     assert snapshot is not None
+    peak = peak_mb()
     scanned = scan_seconds(replica.location)
     compact = place.location("compact")
     options = compact.options or None
@@ -185,7 +186,7 @@ def run(place: Place, rows: int, changes: int, windows: int, every: int, seconds
         cpu_seconds=cpu / done,
         bytes_written=sum(store.written.values()) + checkpoints,
         amplification=(sum(store.written.values()) + checkpoints) / changed,
-        peak_mb=peak_mb(),
+        peak_mb=peak,
         scan_ratio=scanned / scan_seconds(compact),
         open_ms=1000 * opening,
         files=len(snapshot.files),

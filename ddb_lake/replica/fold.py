@@ -17,7 +17,7 @@ from pyroaring import BitMap64
 from ddb_lake.replica.columns import KEY_HASH
 from ddb_lake.replica.commits import commit_on
 from ddb_lake.replica.coverage import Account, commit_note
-from ddb_lake.replica.data_files import DataFile, partition_folder, write_file, write_indexed_file
+from ddb_lake.replica.data_files import QUICK_LEVEL, DataFile, partition_folder, write_file, write_indexed_file
 from ddb_lake.replica.delta_log import AddFile, Operation, Snapshot, now_ms, require_writable
 from ddb_lake.replica.delta_log.deletion_vectors import read_vectors, write_vectors
 from ddb_lake.replica.errors import DamagedDataFile
@@ -86,9 +86,9 @@ def write_folded(
         partition = sources[0].partition
         folder = partition_folder(partition)
         if snapshot.has_deletion_vectors:
-            file = write_indexed_file(store, folder, "fold", rows, partition, keys)
+            file = write_indexed_file(store, folder, "fold", rows, partition, keys, QUICK_LEVEL)
         else:
-            file = write_file(store, folder, "fold", rows, partition)
+            file = write_file(store, folder, "fold", rows, partition, QUICK_LEVEL)
     return FoldedFile(tuple(sources), dead, file, origin_files, origin_rows, sum(each.size for each in sources))
 
 
