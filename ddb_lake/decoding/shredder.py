@@ -48,7 +48,7 @@ class Mode:
 
 @dataclass(frozen=True)
 class Shreds:
-    """Adjacent lines of a file, taken apart.
+    """Adjacent lines of a file, taken apart; valid until the next are.
 
     Attributes:
         first_line: The 1-based line of row 0.
@@ -227,21 +227,15 @@ class Shredder:
     def _new_buffers(self, block: Block) -> lines.Buffers:
         """Return room for a block: what frames are views of is new each time, the rest is kept."""
         kept = self._buffers
-        if kept is None or len(kept.image) < block.size + names.ROOM:
-            image = np.zeros(block.size + names.ROOM, np.uint8)
-            # The shortest list is {"L":[ with something behind it, the shortest member of a set "" with a comma.
-            nodes = np.empty((block.size // 6 + names.ROOM, 3), np.int64)
-            members = np.empty((block.size // 3 + names.ROOM, 3), np.int64)
-        else:
-            image, nodes, members = kept.image, kept.nodes, kept.members
+        # The shortest list is {"L":[ with something behind it, the shortest member of a set "" with a comma.
         self._buffers = lines.Buffers(
-            cells=np.empty(_braces(block, 0, block.size) + 4, lines.CELL),
-            rows=np.empty(block.lines, lines.ROW),
-            odds=np.empty(block.lines, lines.ODD),
+            cells=_room(kept and kept.cells, _braces(block, 0, block.size) + 4, lines.CELL),
+            rows=_room(kept and kept.rows, block.lines, lines.ROW),
+            odds=_room(kept and kept.odds, block.lines, lines.ODD),
             out=np.empty(2 * block.size + names.ROOM, np.uint8),
-            image=image,
-            nodes=nodes,
-            members=members,
+            image=_room(kept and kept.image, block.size + names.ROOM, np.dtype(np.uint8)),
+            nodes=_room(kept and kept.nodes, block.size // 6 + names.ROOM, np.dtype(np.int64), 3),
+            members=_room(kept and kept.members, block.size // 3 + names.ROOM, np.dtype(np.int64), 3),
             keys=np.zeros((2, 2), np.int64),
         )
         return self._buffers
@@ -265,6 +259,14 @@ class Shredder:
             start = int(self._names.starts[number])
             text = self._names.text[start : start + int(self._names.sizes[number])].tobytes()
             self._name_texts.append(orjson.loads(b'"' + text + b'"'))
+
+
+def _room(kept: Array | None, count: int, dtype: np.dtype[Any], width: int = 1) -> Array:
+    """Return what is kept if it has room for so many, or else new room, a little more than that."""
+    if kept is not None and len(kept) >= count:
+        return kept
+    wanted = count + count // 4
+    return np.empty(wanted if width == 1 else (wanted, width), dtype)
 
 
 def _braces(block: Block, start: int, end: int) -> int:
