@@ -12,7 +12,7 @@ from ddb_lake.decoding.errors import CorruptFile, ItemCountMismatch, MalformedRe
 from ddb_lake.decoding.gunzip import DamagedGzip, opened
 from ddb_lake.decoding.kernel.text import occurrences
 
-BLOCK_BYTES = 2 * 2**20
+BLOCK_BYTES = 3 * 2**20
 """A block has this many bytes of JSON, or one line that is longer."""
 
 LONGEST_LINE = 128 * 2**20
