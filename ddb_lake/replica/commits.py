@@ -23,7 +23,14 @@ from ddb_lake.replica.delta_log import (
 from ddb_lake.replica.key_index import read_data_file
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.store import TableStore
-from ddb_lake.replica.strategy import PROPERTIES, PROTOCOLS, Strategy, properties_for, protocol_for
+from ddb_lake.replica.strategy import (
+    PROPERTIES,
+    PROTOCOLS,
+    Strategy,
+    properties_for,
+    protocol_for,
+    refuse_change_data_feed,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,6 +80,8 @@ def replace_table(
         Conflict: If somebody else has committed since the snapshot was loaded.
     """
     require_writable(snapshot)
+    if strategy is Strategy.DELETION_VECTORS:
+        refuse_change_data_feed(snapshot)
     now = now_ms()
     metadata = replace(
         snapshot.metadata,
@@ -152,7 +161,10 @@ def write_checkpoint(location: Location) -> bool:
     """Write a checkpoint of the newest version; tell whether that worked. Without it opening is slower, not wrong."""
     try:
         DeltaTable(location.uri, storage_options=location.options).create_checkpoint()
-    except Exception:  # noqa: BLE001 - the commit before it stands, and the next one tries again
+    except BaseException as error:
+        # A panic of delta-rs is no Exception. The commit before it stands, and the next one tries again.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         _LOG.warning("%s: the checkpoint could not be written", location, exc_info=True)
         return False
     return True

@@ -8,9 +8,15 @@ from ddb_lake.replica.coverage import Account, commit_note
 from ddb_lake.replica.delta_log import Operation, Snapshot, require_writable
 from ddb_lake.replica.fold import FoldedFile, discard, fold_actions, write_folded
 from ddb_lake.replica.key_index import KeyIndex
-from ddb_lake.replica.mark import refuse_change_data_feed
 from ddb_lake.replica.store import TableStore
-from ddb_lake.replica.strategy import ENABLED, Strategy, properties_for, protocol_for, strategy_of
+from ddb_lake.replica.strategy import (
+    ENABLED,
+    Strategy,
+    properties_for,
+    protocol_for,
+    refuse_change_data_feed,
+    strategy_of,
+)
 
 
 @dataclass(frozen=True)

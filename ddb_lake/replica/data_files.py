@@ -4,7 +4,6 @@ The files are invisible until a commit names them, so a failed or repeated commi
 """
 
 import io
-import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 import polars as pl
 from deltalake.transaction import AddAction
 
@@ -105,7 +105,7 @@ def write_file(
     frame.write_parquet(buffer, compression="zstd", compression_level=compression_level, statistics=True)
     path = f"{folder}{name}-{uuid.uuid4()}.parquet"
     store.put(path, buffer.getvalue())
-    return DataFile(path, buffer.tell(), frame.height, json.dumps(statistics(frame)), dict(partition))
+    return DataFile(path, buffer.tell(), frame.height, orjson.dumps(statistics(frame)).decode(), dict(partition))
 
 
 def write_indexed_file(

@@ -119,6 +119,9 @@ def commit_folded(store: TableStore, snapshot: Snapshot, account: Account, folde
         "numDeletionVectorBytesAdded": vector_bytes,
     }
     note = commit_note(account, {"did": "fold", "reason": reason})
+    # delta-rs lets its own OPTIMIZE, if planned before, pass over commits that change no data, and would add the rows
+    # of the files that are folded here once more. Metadata, changed or not, it takes for a conflict.
+    actions.append(snapshot.metadata.to_json())
     return commit_on(store, snapshot, actions, note, Operation("OPTIMIZE", {"reason": reason}, metrics))
 
 
@@ -152,7 +155,7 @@ def fold_actions(store: TableStore, snapshot: Snapshot, folded: FoldedFile) -> t
         return actions, 0
     if marked.any():
         told, size = write_vectors(store, {"": BitMap64(np.flatnonzero(marked).astype(np.uint64))})
-        file = replace(file, deletion_vector=told[""], stats=loose(file))
+        file = replace(file, deletion_vector=told[""], stats=loose(file, folded.file.rows))
     return [*actions, file.add(data_change=False)], size
 
 

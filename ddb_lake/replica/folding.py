@@ -23,21 +23,27 @@ class FoldPolicy:
         fan: How many small files of one size class are folded at once.
         dead_share: From which share of dead rows on a file is rewritten.
         class_ratio: How many times as large as the smallest the largest file of a size class may be.
+        target_bytes: Compressed bytes of a file of full size: it is full by its rows or by these.
     """
 
     target_rows: int = 1_000_000
     fan: int = 48
     dead_share: float = 0.4
     class_ratio: int = 48
+    target_bytes: int = 128 * 1024 * 1024
+
+    def weight(self, live_rows: int, live_bytes: float) -> int:
+        """Return how large a file is, in rows: those of large items count as more."""
+        return max(live_rows, int(live_bytes * self.target_rows / self.target_bytes))
 
     @property
-    def full_rows(self) -> int:
-        """From how many live rows on a file is left alone, but for its dead rows."""
+    def full_weight(self) -> int:
+        """From what weight on a file is left alone, but for its dead rows."""
         return max(1, self.target_rows // 4)
 
-    def size_class(self, live_rows: int) -> int:
+    def size_class(self, weight: int) -> int:
         """Return the class of a small file: each begins `class_ratio` times as large as the one before."""
-        return int(math.log(max(1, live_rows), self.class_ratio))
+        return int(math.log(max(1, weight), self.class_ratio))
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Fold:
 @dataclass(frozen=True)
 class _File:
     path: str
-    live: int
+    weight: int
     dead_share: float
 
 
@@ -65,7 +71,9 @@ def plan_folds(files: Iterable[AddFile], policy: FoldPolicy) -> tuple[Fold, ...]
     by_partition: dict[PartitionValues, list[_File]] = {}
     for each in files:
         if each.rows:
-            file = _File(each.path, each.rows - each.dead, each.dead / each.rows)
+            dead_share = each.dead / each.rows
+            weight = policy.weight(each.rows - each.dead, each.size * (1 - dead_share))
+            file = _File(each.path, weight, dead_share)
             by_partition.setdefault(tuple(sorted(each.partition.items())), []).append(file)
     return tuple(fold for group in by_partition.values() for fold in _folds_of(group, policy))
 
@@ -73,9 +81,9 @@ def plan_folds(files: Iterable[AddFile], policy: FoldPolicy) -> tuple[Fold, ...]
 def _folds_of(files: list[_File], policy: FoldPolicy) -> Iterator[Fold]:
     classes: dict[int, list[_File]] = {}
     dead: list[_File] = []
-    for file in sorted(files, key=lambda each: (each.live, each.path)):
-        if file.live < policy.full_rows:
-            classes.setdefault(policy.size_class(file.live), []).append(file)
+    for file in sorted(files, key=lambda each: (each.weight, each.path)):
+        if file.weight < policy.full_weight:
+            classes.setdefault(policy.size_class(file.weight), []).append(file)
         elif file.dead_share >= policy.dead_share:
             dead.append(file)
     for number, members in classes.items():
@@ -92,7 +100,7 @@ def _groups(files: list[_File], policy: FoldPolicy, reason: str) -> Iterator[Fol
     """Cut files into folds that each fit into memory: little more than a file of full size."""
     groups: list[list[_File]] = [[]]
     for file in files:
-        if groups[-1] and sum(each.live for each in groups[-1]) + file.live > 1.5 * policy.target_rows:
+        if groups[-1] and sum(each.weight for each in groups[-1]) + file.weight > 1.5 * policy.target_rows:
             groups.append([])
         groups[-1].append(file)
     for group in groups:

@@ -11,6 +11,7 @@ from ddb_lake.replica.commits import write_checkpoint
 from ddb_lake.replica.coverage import Account
 from ddb_lake.replica.delta_log import Snapshot
 from ddb_lake.replica.delta_log.snapshot import LOG
+from ddb_lake.replica.errors import ReplicaError
 from ddb_lake.replica.fold import Overtaken, commit_folded, discard, write_folded
 from ddb_lake.replica.folding import Fold, FoldPolicy, plan_folds
 from ddb_lake.replica.location import Location
@@ -30,6 +31,7 @@ class Folded:
         bytes_read: Of the files folded.
         bytes_written: Of the new files and their segments of the key index.
         reasons: Why, each once.
+        errors: What has kept folds from being done.
     """
 
     folds: int = 0
@@ -39,6 +41,7 @@ class Folded:
     bytes_read: int = 0
     bytes_written: int = 0
     reasons: tuple[str, ...] = ()
+    errors: tuple[ReplicaError, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def fold_all(
     keys: list[str],
     policy: FoldPolicy,
 ) -> Folded:
-    """Do the folds that are due, one commit each, until none is.
+    """Do the folds that are due, one commit each, until none is. One that fails keeps none of the others back.
 
     Args:
         store: The table's folder.
@@ -85,13 +88,19 @@ def fold_all(
         policy: When files are folded.
     """
     done = Folded()
+    failed: dict[str, ReplicaError] = {}
     while due := plan_folds(read()[0].files.values(), policy):
         before = done.folds
         for fold in due:
-            done = _fold(store, location, read, keys, fold, done)
+            if failed.keys() & set(fold.paths):
+                continue
+            try:
+                done = _fold(store, location, read, keys, fold, done)
+            except ReplicaError as error:
+                failed.update(dict.fromkeys(fold.paths, error))
         if done.folds == before:
-            break  # others are folding the same files
-    return done
+            break  # others are folding the same files, or all that are left have failed
+    return replace(done, errors=tuple(dict.fromkeys(failed.values())))
 
 
 def _fold(
@@ -117,9 +126,9 @@ def _fold(
     except Overtaken:
         discard(store, folded)
         return replace(done, overtaken=done.overtaken + 1)
-    return Folded(
+    return replace(
+        done,
         folds=done.folds + 1,
-        overtaken=done.overtaken,
         files_removed=done.files_removed + len(sources),
         files_added=done.files_added + (folded.file is not None),
         bytes_read=done.bytes_read + folded.bytes_read,
@@ -145,6 +154,9 @@ def maintain(
         read_with_tombstones: The same, with the files that were removed lately.
         keys: The key's columns.
         policy: When files are folded.
+
+    Raises:
+        ReplicaError: If a fold could not be done, after all else was.
     """
     seconds: dict[str, float] = {}
 
@@ -167,6 +179,8 @@ def maintain(
     snapshot, account = read_with_tombstones()
     vacuumed = vacuum(store, snapshot, account)
     timed("vacuum", at)
+    if folded.errors:
+        raise folded.errors[0]
     files = snapshot.files.values()
     return MaintenanceReport(
         version=snapshot.number,

@@ -15,17 +15,16 @@ from deltalake import Schema
 from pyroaring import BitMap64
 
 from ddb_lake.replica.columns import DELETED, KEY_HASH, TIE_BREAK, WRITE_TIME
-from ddb_lake.replica.commits import commit_on
+from ddb_lake.replica.commits import commit_on, physical_rows
 from ddb_lake.replica.data_files import QUICK_LEVEL, DataFile, partition_folder, write_indexed_file
 from ddb_lake.replica.delta_log import AddFile, Metadata, Note, Operation, Snapshot, now_ms, require_writable
 from ddb_lake.replica.delta_log.deletion_vectors import read_vectors, write_vectors
-from ddb_lake.replica.errors import UnsupportedTable
 from ddb_lake.replica.key_index import FINGERPRINT, Candidates, KeyIndex, fingerprints
 from ddb_lake.replica.last_writer import beats
 from ddb_lake.replica.merge import AppliedRows, Effort
 from ddb_lake.replica.partitioning import partitioning_of, split
 from ddb_lake.replica.store import TableStore
-from ddb_lake.replica.strategy import CHANGE_DATA_FEED, has_change_data_feed
+from ddb_lake.replica.strategy import refuse_change_data_feed
 
 
 @dataclass(frozen=True)
@@ -177,39 +176,28 @@ def mark_actions(store: TableStore, snapshot: Snapshot, marks: Marks) -> tuple[l
     """
     now = now_ms()
     after = {path: marks.before.get(path, BitMap64()) | dead for path, dead in marks.dead.items()}
-    kept = {path: vector for path, vector in after.items() if len(vector) != snapshot.files[path].rows}
+    rows = {path: physical_rows(store, snapshot.files[path]) for path in after}
+    kept = {path: vector for path, vector in after.items() if len(vector) != rows[path]}
     told, size = write_vectors(store, kept)
     actions: list[dict[str, object]] = []
     for path in after:
         file = snapshot.files[path]
         actions.append(file.remove(now, data_change=True))
         if path in kept:
-            marked = replace(file, deletion_vector=told[path], stats=loose(file))
+            marked = replace(file, deletion_vector=told[path], stats=loose(file, rows[path]))
             actions.append(marked.add(data_change=True))
     return actions, size
 
 
-def loose(file: AddFile) -> str | None:
+def loose(file: AddFile, rows: int) -> str:
     """Return a file's statistics as bounds that need not be met (Delta protocol: "Per-file Statistics").
 
-    They stay those of all physical rows: `tightBounds` tells readers that no live row need have them.
+    They stay those of all physical rows: `tightBounds` tells readers that no live row need have them. The number of
+    rows is there even if another writer has told no statistics: a file with a deletion vector must have it.
     """
-    if file.stats is None or file.told.get("tightBounds") is False:
+    if file.stats is not None and file.told.get("tightBounds") is False and file.rows is not None:
         return file.stats
-    return orjson.dumps({**file.told, "tightBounds": False}).decode()
-
-
-def refuse_change_data_feed(snapshot: Snapshot) -> None:
-    """Check that nobody counts on the table's change data feed.
-
-    Raises:
-        UnsupportedTable: If somebody does.
-    """
-    if has_change_data_feed(snapshot.metadata):
-        raise UnsupportedTable(
-            f"{snapshot.location} has a change data feed ({CHANGE_DATA_FEED}), which only the strategy copy_on_write "
-            "writes; unset the property (the change log tells all changes), or move the table to copy_on_write"
-        )
+    return orjson.dumps({"numRecords": rows, **file.told, "tightBounds": False}).decode()
 
 
 def _operation(applied: AppliedRows) -> Operation:

@@ -1,10 +1,11 @@
 """The one way to a table's folder: whole objects by their paths, with the conditional put that commits need."""
 
+import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -131,12 +132,23 @@ class ObjectTableStore:
         return sorted(name for name in paths if "/" not in name)
 
     def walk(self, folder: str = "") -> list[StoredObject]:
-        """Return all objects under a folder."""
+        """Return all objects under a folder; locally with the rests of puts that were broken off (`…#1`)."""
+        if self._root is not None:
+            return list(self._walk_locally(self._root, self._root / folder))
         return [
             StoredObject(str(meta["path"]), int(meta["size"]), meta["last_modified"])
             for chunk in obstore.list(self._store, folder or None)
             for meta in chunk
         ]
+
+    def _walk_locally(self, root: Path, folder: Path) -> Iterator[StoredObject]:
+        for place, _, names in os.walk(folder):
+            for name in names:
+                path = Path(place, name)
+                with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                    told = path.stat()
+                    modified = datetime.fromtimestamp(told.st_mtime, UTC)
+                    yield StoredObject(path.relative_to(root).as_posix(), told.st_size, modified)
 
     def local_path(self, path: str) -> Path | None:
         """Return the object's path on this machine."""

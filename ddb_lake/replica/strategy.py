@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from ddb_lake.replica.delta_log import Metadata, Snapshot, TableProtocol
+from ddb_lake.replica.errors import UnsupportedTable
 
 
 class Strategy(StrEnum):
@@ -56,6 +57,19 @@ def strategy_of(snapshot: Snapshot) -> Strategy:
 def has_change_data_feed(metadata: Metadata) -> bool:
     """Tell whether the table's changes are to be recorded for readers."""
     return metadata.configuration.get(CHANGE_DATA_FEED, "").lower() == "true"
+
+
+def refuse_change_data_feed(snapshot: Snapshot) -> None:
+    """Check that nobody counts on the table's change data feed.
+
+    Raises:
+        UnsupportedTable: If somebody does.
+    """
+    if has_change_data_feed(snapshot.metadata):
+        raise UnsupportedTable(
+            f"{snapshot.location} has a change data feed ({CHANGE_DATA_FEED}), which only the strategy copy_on_write "
+            "writes; unset the property (the change log tells all changes), or move the table to copy_on_write"
+        )
 
 
 def protocol_for(protocol: TableProtocol, strategy: Strategy) -> TableProtocol:

@@ -5,13 +5,14 @@ ago, no bootstrap waits for it, and it is older than the retention: a writer tha
 within that time. So this is safe beside anything else that runs.
 """
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from ddb_lake.replica.bootstrap import staged_files
 from ddb_lake.replica.coverage import Account
-from ddb_lake.replica.delta_log import DeletionVector, Snapshot
+from ddb_lake.replica.delta_log import DeletionVector, Snapshot, require_writable
 from ddb_lake.replica.delta_log.deletion_vectors import FOLDER as VECTORS
 from ddb_lake.replica.delta_log.deletion_vectors import file_of
 from ddb_lake.replica.delta_log.intervals import parse_interval
@@ -22,8 +23,11 @@ from ddb_lake.replica.store import StoredObject, TableStore
 RETENTION = timedelta(days=7)
 """How long removed files stay where the table has no `delta.deletedFileRetentionDuration`; Delta's default."""
 
-PROBE = "_bootstrap/clock"
-"""An object that is written to see the storage's own clock."""
+LEAST_RETENTION = timedelta(hours=1)
+"""What the property can't go below: a window that is at work names what it has written within that time."""
+
+PROBE = "_bootstrap/clock-"
+"""How objects are called that are written to see the storage's own clock."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,13 @@ def vacuum(store: TableStore, snapshot: Snapshot, account: Account) -> Vacuumed:
         store: The table's folder.
         snapshot: The newest version, with its tombstones.
         account: What the table holds.
+
+    Raises:
+        UnsupportedTable: If the table asks its writers for what this program does not know.
     """
-    retention = parse_interval(snapshot.property("delta.deletedFileRetentionDuration"), RETENTION)
+    require_writable(snapshot)
+    told = parse_interval(snapshot.property("delta.deletedFileRetentionDuration"), RETENTION)
+    retention = max(told, LEAST_RETENTION)
     before = storage_clock(store) - retention
     kept = needed(snapshot, before) | staged_files(store, account.bootstrap and account.bootstrap.time)
     gone = [each for each in store.walk() if is_ours(each) and each.path not in kept and each.modified < before]
@@ -70,18 +79,20 @@ def is_ours(found: StoredObject) -> bool:
     """Tell whether an object is of a kind that is vacuumed: nobody else's files, and nothing of the log."""
     folder = found.path.split("/", 1)[0]
     if folder == VECTORS:
-        return found.path.endswith(".bin")
+        return found.path.partition("#")[0].endswith(".bin")
     if folder == SEGMENTS:
         return True
     hidden = folder.startswith("_") and "=" not in folder
-    return not hidden and found.path.endswith(".parquet")
+    # What is behind a # is the rest of a local put that was broken off.
+    return not hidden and found.path.partition("#")[0].endswith(".parquet")
 
 
 def storage_clock(store: TableStore) -> datetime:
     """Return the time by the clock that stamps the objects, or by ours if that is behind: the earlier is safe."""
-    store.put(PROBE, b"")
-    (stamped,) = [each.modified for each in store.walk("_bootstrap") if each.path == PROBE]
-    store.delete([PROBE])
+    probe = f"{PROBE}{uuid.uuid4()}"
+    store.put(probe, b"")
+    (stamped,) = [each.modified for each in store.walk("_bootstrap") if each.path == probe]
+    store.delete([probe])
     return min(stamped, datetime.now(UTC))
 
 

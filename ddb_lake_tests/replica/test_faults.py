@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pytest
 from deltalake import DeltaTable
 
 from ddb_lake.replica import Replica
+from ddb_lake.replica.delta_log import AddFile
 from ddb_lake.replica.errors import DamagedDeletionVector, DamagedLog, UnsupportedTable
 from ddb_lake.replica.folding import FoldPolicy
 from ddb_lake.replica.strategy import Strategy
@@ -231,6 +233,61 @@ def test_a_hole_in_the_log_is_refused(tmp_path: Path):
     (Path(tables.replica.location.uri) / "_delta_log" / f"{2:020}.json").unlink()
     with pytest.raises(DamagedLog, match="has no commit 2"):
         tables.replica.apply(window(0, 15))
+
+
+@pytest.mark.parametrize("lines", [0, 1, 3])
+def test_a_commit_that_is_cut_off_is_refused(tmp_path: Path, lines: int):
+    tables, _ = started(tmp_path)
+    log = Path(tables.replica.location.uri) / "_delta_log"
+    commit = sorted(log.glob("*.json"))[-1]
+    commit.write_bytes(b"".join(commit.read_bytes().splitlines(keepends=True)[:lines]))
+    with pytest.raises(DamagedLog, match="is empty" if not lines else f"has {lines} of its"):
+        tables.replica.snapshot()
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path):
+    tables, _ = started(tmp_path)
+    DeltaTable(tables.replica.location.uri).create_checkpoint()
+    (checkpoint,) = (Path(tables.replica.location.uri) / "_delta_log").glob("*.checkpoint.parquet")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.raises(DamagedLog, match=checkpoint.name):
+        tables.replica.snapshot()
+
+
+def test_a_file_whose_rows_nobody_has_told_has_them_told_once_it_has_a_vector(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.bootstrap({Key(f"k{number}"): "0" for number in range(4)})
+    log = Path(tables.replica.location.uri) / "_delta_log" / f"{0:020}.json"
+    actions = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    for action in actions:
+        action.get("add", {}).pop("stats", None)
+    log.write_bytes(b"\n".join(map(orjson.dumps, actions)))
+    tables.decode(window(0, 15), [put("k0", 1, "1"), delete("k1", 1), delete("k3", 2)])
+    tables.replica.apply(window(0, 15))
+    snapshot = tables.replica.snapshot()
+    assert snapshot is not None
+    assert [each.rows for each in snapshot.files.values() if each.deletion_vector] == [2]
+    assert tables.items() == {Key("k0"): "1", Key("k2"): "0"}
+    assert len(snapshot.files) == 2  # one has no row any more
+
+
+def test_what_a_checkpoint_has_besides_is_not_written_into_the_log():
+    told = {"path": "a", "size": 1, "modificationTime": 0, "partitionValues": {}, "dataChange": True}
+    file = AddFile.from_json({**told, "tags": {"a": "b"}, "stats_parsed": {"numRecords": 1}})
+    assert file.add(data_change=False)["add"].keys() == {*told, "tags"}
+
+
+def test_columns_with_rules_of_their_own_are_refused(tmp_path: Path):
+    tables, _ = started(tmp_path)
+    log = sorted((Path(tables.replica.location.uri) / "_delta_log").glob("*.json"))[0]
+    log.write_bytes(
+        log.read_bytes().replace(
+            rb'"ddb_lake.attribute\":\"value\"', rb'"delta.invariants\":\"{}\",\"ddb_lake.attribute\":\"value\"'
+        )
+    )
+    tables.decode(window(30, 45), [put("new", 31, "1")])
+    with pytest.raises(UnsupportedTable, match="have an invariant"):
+        tables.replica.apply(window(30, 45))
 
 
 def test_a_clock_that_jumps_back_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

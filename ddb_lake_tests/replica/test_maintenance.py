@@ -3,16 +3,17 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 
 from ddb_lake.replica import Column, Location, Replica
 from ddb_lake.replica.delta_log import AddFile, DeletionVector
-from ddb_lake.replica.errors import NotBootstrapped
+from ddb_lake.replica.errors import DamagedDataFile, NotBootstrapped
 from ddb_lake.replica.folding import FoldPolicy, plan_folds
 from ddb_lake.replica.store import ObjectTableStore
 from ddb_lake.replica.strategy import Strategy
@@ -47,6 +48,11 @@ def file(name: str, rows: int, dead: int = 0, **partition: str) -> AddFile:
     return AddFile(name, 1, 0, partition, f'{{"numRecords":{rows}}}', vector)
 
 
+def large(name: str, rows: int, dead: int = 0) -> AddFile:
+    """A file of 300 MB."""
+    return replace(file(name, rows, dead), size=300_000_000)
+
+
 @dataclass(frozen=True)
 class Case:
     told: str
@@ -71,6 +77,12 @@ CASES = [
     ),
     Case("partitions are apart", [file("a", 10, p="x"), file("b", 10, p="x"), file("c", 10, p="y")], []),
     Case("a small file of which most is dead does not wait", [file("a", 100, 80)], [{"a"}]),
+    Case("a file of large items is full by its bytes", [large(name, 3) for name in "abcd"], []),
+    Case(
+        "large items fit into memory as well",
+        [large(name, 3, 2) for name in "abc"],
+        [{"a", "b"}, {"c"}],
+    ),
     Case("a file of unknown size is left alone", [AddFile("a", 1, 0), file("b", 10), file("c", 10)], []),
 ]
 
@@ -200,6 +212,42 @@ def test_a_window_applied_during_a_fold_is_kept_by_it(tmp_path: Path, vectors: N
     read_by_all(tables.replica.location.uri, NAMES)
     tables.replica.maintain(EAGER)
     assert tables.items() == items
+
+
+@pytest.mark.parametrize("work", ["compact", "z_order"])
+def test_an_optimize_of_delta_rs_that_was_planned_before_a_fold_is_refused(tmp_path: Path, vectors: None, work: str):
+    tables, items = grown(tmp_path)
+    stale = DeltaTable(tables.replica.location.uri)
+    assert tables.replica.maintain(EAGER).folded.folds
+    with pytest.raises(CommitFailedError):
+        stale.optimize.compact() if work == "compact" else stale.optimize.z_order(["id"])
+    assert tables.items() == items
+
+
+def test_a_data_file_that_is_gone_keeps_nothing_but_its_own_fold_back(tmp_path: Path, vectors: None):
+    tables, _ = grown(tmp_path)
+    root = Path(tables.replica.location.uri)
+    orphan = root / "part-orphan.parquet"
+    orphan.write_bytes(b"left behind")
+    rest = root / "_idx" / "part-orphan.parquet#1"
+    rest.write_bytes(b"broken off")
+    age(tables, 30, log=False)
+    next(root.glob("part-0*.parquet"), next(each for each in root.glob("part-*.parquet") if each != orphan)).unlink()
+    with pytest.raises(DamagedDataFile, match="is gone"):
+        tables.replica.maintain(EAGER)
+    assert not orphan.exists()
+    assert not rest.exists()
+    assert list((root / "_delta_log").glob("*.checkpoint.parquet"))
+
+
+def test_a_vacuum_leaves_young_files_whatever_the_property_says(tmp_path: Path, vectors: None):
+    tables, _ = grown(tmp_path)
+    DeltaTable(tables.replica.location.uri).alter.set_table_properties(
+        {"delta.deletedFileRetentionDuration": "interval 0 seconds"}
+    )
+    before = objects(tables, "*.parquet")
+    tables.replica.maintain(EAGER)
+    assert before <= objects(tables, "*.parquet")
 
 
 def test_a_fold_that_another_fold_overtakes_is_void(tmp_path: Path, vectors: None):

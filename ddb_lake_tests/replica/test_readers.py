@@ -4,6 +4,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
+import pytest
 from deltalake import DeltaTable
 
 from ddb_lake.replica import Column
@@ -109,6 +110,17 @@ def test_filters_find_rows_of_marked_files(tmp_path: Path):
         found = pl.scan_delta(tables.replica.location.uri).filter(pl.col("id") == name).collect()
         assert found.height == 1, name
         assert DeltaTable(tables.replica.location.uri).scan(predicate=f"id = '{name}'").read_all().num_rows == 1
+
+
+@pytest.mark.parametrize("text", ["𠮷野家", "\U0010ffff", "\U0001f600", "ä", 'a"b\\c', "\x01"])
+def test_filters_find_texts_of_any_characters(tmp_path: Path, text: str):
+    tables = lake(tmp_path)
+    tables.bootstrap({Key("a"): text})
+    tables.decode(window(0, 15), [put("b", 1, text)])
+    tables.replica.apply(window(0, 15))
+    uri = tables.replica.location.uri
+    assert pl.scan_delta(uri).filter(pl.col("value") == text).collect().height == 2
+    assert DeltaTable(uri).scan(predicate=f"value = '{text}'").read_all().num_rows == 2
 
 
 def test_the_table_asks_of_its_readers_what_its_strategy_needs(tmp_path: Path, strategy: Strategy):

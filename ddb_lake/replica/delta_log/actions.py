@@ -8,10 +8,8 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-ADD_FIELDS = frozenset(
-    {"path", "partitionValues", "size", "modificationTime", "dataChange", "stats", "deletionVector"}
-)
-"""What AddFile has fields of its own for; the rest, such as tags, is passed on as it is."""
+PASSED_ON = ("tags", "baseRowId", "defaultRowCommitVersion", "clusteringProvider")
+"""What an add action has besides AddFile's fields. Checkpoints have more, of which the log knows nothing."""
 
 FileKey = tuple[str, str | None]
 """A file's path and its deletion vector's unique id (Delta protocol: "Action Reconciliation")."""
@@ -143,7 +141,7 @@ class AddFile:
             partition=dict(told.get("partitionValues") or {}),
             stats=told.get("stats"),
             deletion_vector=None if vector is None else DeletionVector.from_json(vector),
-            more={name: value for name, value in told.items() if name not in ADD_FIELDS and value is not None},
+            more={name: told[name] for name in PASSED_ON if told.get(name) is not None},
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import orjson
 
 from ddb_lake import __version__
-from ddb_lake.replica.delta_log.snapshot import Snapshot, commit_path
+from ddb_lake.replica.delta_log.snapshot import ACTIONS, Snapshot, commit_path
 from ddb_lake.replica.errors import UnsupportedTable
 from ddb_lake.replica.store import TableStore
 
@@ -21,6 +21,9 @@ WRITABLE = frozenset(
     | {"generatedColumns", "v2Checkpoint", "vacuumProtocolCheck", "variantType"}
 )
 """The writer features whose rules are kept here; those that would bind rows are refused by `require_writable`."""
+
+BINDING = frozenset({"delta.invariants", "delta.generationExpression"})
+"""Field metadata that binds the values of a column."""
 
 
 class Conflict(Exception):
@@ -77,7 +80,7 @@ def write_commit(
         Exception: What the storage raised, where no commit is the version's: nothing was committed.
     """
     identity = str(uuid.uuid4())
-    info = {
+    info: dict[str, Any] = {
         "timestamp": now_ms(),
         "operation": operation.name,
         "operationParameters": dict(operation.parameters),
@@ -91,6 +94,7 @@ def write_commit(
         {"txn": {"appId": app_id, "version": number, "lastUpdated": now_ms()}}
         for app_id, number in note.transactions.items()
     ]
+    info[ACTIONS] = 1 + len(transactions) + len(actions)
     lines = [orjson.dumps(action) for action in ({"commitInfo": info}, *transactions, *actions)]
     data = b"\n".join(lines) + b"\n"
     path = commit_path(version)
@@ -138,6 +142,16 @@ def require_writable(snapshot: Snapshot) -> None:
         )
     if configuration.get("delta.appendOnly", "").lower() == "true":
         raise UnsupportedTable(f"{where} is append-only (delta.appendOnly), so no row can be replaced; unset that")
+    bound = [
+        field["name"]
+        for field in orjson.loads(snapshot.metadata.schema)["fields"]
+        if not field["nullable"] or BINDING & field.get("metadata", {}).keys()
+    ]
+    if bound:
+        raise UnsupportedTable(
+            f"{where}: the columns {bound} may not be null, are generated, or have an invariant, which is not kept "
+            "here; alter them, or remove the table's folder and materialise its initial load and windows again"
+        )
     constraints = [name for name in configuration if name.startswith("delta.constraints.")]
     if constraints:
         raise UnsupportedTable(

@@ -21,6 +21,11 @@ from ddb_lake.replica.store import TableStore
 
 LOG = "_delta_log"
 
+ANEW = "remove the replica's folder and materialise its initial load and windows again"
+
+ACTIONS = "ddb_lake.actions"
+"""What our commits tell in their commitInfo: how many lines they have, so that one that is cut off is noticed."""
+
 LAST_CHECKPOINT = f"{LOG}/_last_checkpoint"
 
 COMMIT = re.compile(r"(\d{20})\.json")
@@ -104,8 +109,16 @@ def read_snapshot(
     number = -1
     if checkpoint is not None:
         number = checkpoint[0]
-        for data in store.get_many([f"{LOG}/{name}" for name in checkpoint[1]]):
-            replay.take_checkpoint(data)
+        for name, data in zip(
+            checkpoint[1], store.get_many([f"{LOG}/{name}" for name in checkpoint[1]]), strict=True
+        ):
+            try:
+                replay.take_checkpoint(data)
+            except pl.exceptions.PolarsError as error:
+                raise DamagedLog(
+                    f"{location}/{LOG}/{name} can't be read: restore the checkpoint; or remove it and "
+                    f"{LAST_CHECKPOINT}, if all commits since the one before it are there ({error})"
+                ) from error
     commits = sorted(version for name in names if (version := _commit_version(name)) is not None and version > number)
     if at is not None:
         commits = [version for version in commits if version <= at]
@@ -114,7 +127,7 @@ def read_snapshot(
         lost = sorted(set(range(number + 1, commits[-1])) - set(commits))
         raise DamagedLog(
             f"{location}: the log has no commit {lost[0]}, and no checkpoint after it that is pointed to: "
-            "restore the file, or remove the replica's folder and materialise its initial load and windows again"
+            f"restore the file, or {ANEW}"
         )
     for version, data in zip(commits, store.get_many([commit_path(version) for version in commits]), strict=True):
         replay.take_commit(version, data)
@@ -194,19 +207,20 @@ class _Replay:
 
     def take_commit(self, version: int, data: bytes) -> None:
         added: list[Mapping[str, Any]] = []
-        for line in data.splitlines():
-            if not line.strip():
-                continue
+        lines = [line for line in data.splitlines() if line.strip()]
+        if not lines:
+            raise self._damaged(version, "is empty")
+        for line in lines:
             try:
                 action = cast("Mapping[str, Any]", orjson.loads(line))
             except orjson.JSONDecodeError as error:
-                raise DamagedLog(
-                    f"{self._location}/{commit_path(version)} holds a line that is not JSON: restore the file"
-                ) from error
+                raise self._damaged(version, "holds a line that is not JSON") from error
             for name, told in action.items():
                 if name == "add":
                     added.append(told)  # after the commit's removes, which may name the same path
                 elif name == "commitInfo":
+                    if told.get(ACTIONS, len(lines)) != len(lines):
+                        raise self._damaged(version, f"has {len(lines)} of its {told[ACTIONS]} lines")
                     self._infos[version] = told
                 else:
                     self._take(name, told)
@@ -222,16 +236,28 @@ class _Replay:
                 f"{self._location} asks its readers for {', '.join(unknown) or f'version {self._protocol.reader}'}, "
                 "which this program does not know; nothing was read"
             )
+        files = {each.path: each for each in map(AddFile.from_json, self._files.values())}
+        if len(files) != len(self._files):
+            raise DamagedLog(
+                f"{self._location}: the log up to version {number} has a file twice, with different deletion "
+                f"vectors: a commit before it is damaged; restore that, or {ANEW}"
+            )
         return Snapshot(
             location=self._location,
             number=number,
             protocol=self._protocol,
             metadata=self._metadata,
-            files={each.path: each for each in map(AddFile.from_json, self._files.values())},
+            files=files,
             transactions=self._transactions,
             infos=self._infos,
             tombstones=tuple(self._tombstones),
             commits_since_checkpoint=commits,
+        )
+
+    def _damaged(self, version: int, what: str) -> DamagedLog:
+        return DamagedLog(
+            f"{self._location}/{commit_path(version)} {what}: restore the file; or remove it if it is the newest, "
+            f"whose window is applied again then; or {ANEW}"
         )
 
     def _take(self, name: str, told: Mapping[str, Any]) -> None:

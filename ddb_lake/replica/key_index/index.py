@@ -10,6 +10,7 @@ import logging
 import mmap
 import os
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -47,6 +48,9 @@ FINGERPRINT = "key fingerprint"
 
 CACHE_VARIABLE = "DDB_LAKE_CACHE"
 """Names the folder where segments of tables on S3 are kept between windows; by default one for temporary files."""
+
+UNUSED_SECONDS = 2 * 86400
+"""After how long a copy that no window has used is removed: every window uses all that its table still has."""
 
 
 @dataclass(frozen=True)
@@ -154,22 +158,22 @@ class KeyIndex:
     def _load(self, file: AddFile) -> npt.NDArray[np.uint8]:
         path = segment_path(file.object_path)
         local = self._store.local_path(path)
-        if local is None:
-            local = self._fetched(path)
-        return _map(local)
+        return self._fetched(path) if local is None else _map(local)
 
-    def _fetched(self, path: str) -> Path:
-        """Return the local copy of a segment on S3. Segments never change, so a copy stays true."""
+    def _fetched(self, path: str) -> npt.NDArray[np.uint8]:
+        """Return a segment on S3, from its local copy if there is one. They never change, so a copy stays true."""
         local = self._cache_path(path)
         assert local is not None
-        if not local.exists():
-            data = self._store.get(path)
-            local.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=local.parent)
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(name).replace(local)
-        return local
+        with contextlib.suppress(OSError):
+            mapped = _map(local)
+            os.utime(local)
+            return mapped
+        data = self._store.get(path)
+        try:
+            _keep_copy(local, data)
+        except OSError:
+            _LOG.warning("no copy of the key index's %s can be kept in %s", path, local.parent, exc_info=True)
+        return np.frombuffer(data, dtype=np.uint8)
 
     def _cache_path(self, path: str) -> Path | None:
         if self._store.local_path(path) is not None:
@@ -239,6 +243,31 @@ def _map(path: Path) -> npt.NDArray[np.uint8]:
     finally:
         os.close(file)
     return np.frombuffer(mapped, dtype=np.uint8)
+
+
+def _keep_copy(local: Path, data: bytes) -> None:
+    """Keep a copy of a segment, and remove copies that nobody has used for long.
+
+    Raises:
+        OSError: If the disk is full, or the folder is somebody else's, who might put anything there.
+    """
+    folder = local.parent
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to another user")
+    before = time.time() - UNUSED_SECONDS
+    for each in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process may do the same
+            if each.is_file() and each.stat().st_mtime < before:
+                each.unlink()
+    handle, name = tempfile.mkstemp(dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(name).replace(local)
+    except OSError:
+        _forget(Path(name))
+        raise
 
 
 def _forget(path: Path | None) -> None:
