@@ -150,14 +150,14 @@ def _first_row(series: pl.Series) -> int:
 
 
 def _metadata(shreds: Shreds, mode: Mode) -> list[pl.Series]:
-    rows = shreds.rows
+    rows = shreds.rows  # whose memory is used again for the next lines
     made = [
-        pl.Series("_key_hash", np.ascontiguousarray(rows["key_hash"])),
-        pl.Series("_write_time_us", np.ascontiguousarray(rows["write_time"])),
-        pl.Series("_tie_break", np.ascontiguousarray(rows["tie_break"])),
+        pl.Series("_key_hash", rows["key_hash"].copy()),
+        pl.Series("_write_time_us", rows["write_time"].copy()),
+        pl.Series("_tie_break", rows["tie_break"].copy()),
     ]
     if mode.changes:
-        made.append(pl.Series("_deleted", np.ascontiguousarray(rows["deleted"])))
+        made.append(pl.Series("_deleted", rows["deleted"].copy()))
     if mode.old_images:
         views, bitmap = arrow.new_views(shreds.height), arrow.new_bitmap(shreds.height)
         count = columns.old_images(rows, shreds.height, shreds.data, shreds.out, views, bitmap)

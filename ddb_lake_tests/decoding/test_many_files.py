@@ -15,13 +15,14 @@ from ddb_lake.decoding import (
     ItemSchema,
     decode_change_files,
     decode_item_files,
+    decode_items,
     learn_changes,
     learn_items,
 )
 from ddb_lake_tests.decoding.export_files import PK, change_line, write_items, write_lines
 
 SCHEMA = learn_items([], ItemSchema.empty(PK))
-LARGE = 100_000
+LARGE = 250_000
 """Items of a file that has several blocks."""
 
 WORKERS = pytest.mark.parametrize("workers", [1, 2, 3])
@@ -63,6 +64,15 @@ def test_changes_come_by_file_as_well(tmp_path: Path, workers: int) -> None:
     schema = learn_changes(files, SCHEMA, workers)
     decoded = decode_change_files(files, schema, workers=workers)
     assert [keys(frames) for _, frames in decoded] == [[str(number)] for number in range(5)]
+
+
+@WORKERS
+def test_frames_that_are_kept_stay_as_they_are(tmp_path: Path, workers: int) -> None:
+    files = [write(tmp_path, number, 1) for number in range(20)]
+    kept = [frame for _, frames in decode_item_files(files, SCHEMA, 0, workers) for frame in frames]
+    alone = [frame for file in files for frame in decode_items(file, SCHEMA, 0, 1)]
+    assert [frame.rows() for frame in kept] == [frame.rows() for frame in alone]
+    assert len({frame["_key_hash"][0] for frame in kept}) == len(files)
 
 
 @WORKERS

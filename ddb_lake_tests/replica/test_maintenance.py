@@ -232,7 +232,10 @@ def test_a_data_file_that_is_gone_keeps_nothing_but_its_own_fold_back(tmp_path: 
     rest = root / "_idx" / "part-orphan.parquet#1"
     rest.write_bytes(b"broken off")
     age(tables, 30, log=False)
-    next(root.glob("part-0*.parquet"), next(each for each in root.glob("part-*.parquet") if each != orphan)).unlink()
+    snapshot = tables.replica.snapshot()
+    assert snapshot is not None
+    fold = plan_folds(snapshot.files.values(), EAGER)[0]
+    (root / snapshot.files[fold.paths[0]].object_path).unlink()
     with pytest.raises(DamagedDataFile, match="is gone"):
         tables.replica.maintain(EAGER)
     assert not orphan.exists()
