@@ -45,7 +45,7 @@ def test_a_replica_is_maintained_between_its_windows(lake: LakeUnderTest, monkey
     for number in range(4):
         lake.materialise(quarter(number))
     assert lake.parity().equal
-    monkeypatch.setattr(FoldPolicy.__init__, "__defaults__", (1000, 2, 0.2, 1000))
+    monkeypatch.setattr(FoldPolicy.__init__, "__defaults__", (1000, 2, 0.2, 1000, 2**27))
     told = maintain(lake)
     assert told["maintained"]
     assert told["folds"]
