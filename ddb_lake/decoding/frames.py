@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
-import numpy as np
 import polars as pl
 
 from ddb_lake.decoding import arrow
