@@ -23,6 +23,7 @@ import polars as pl
 
 from ddb_lake.replica.columns import KEY_HASH, TIE_BREAK, WRITE_TIME
 from ddb_lake.replica.delta_log import AddFile
+from ddb_lake.replica.delta_log.snapshot import ANEW
 from ddb_lake.replica.errors import DamagedDataFile
 from ddb_lake.replica.key_index.filter import I64, U64
 from ddb_lake.replica.key_index.fingerprints import fingerprints
@@ -211,7 +212,7 @@ def read_data_file(store: TableStore, file: AddFile) -> bytes:
     return data
 
 
-_REMEDY = "restore it, or remove the replica's folder and materialise its initial load and windows again"
+_REMEDY = f"restore it, or {ANEW}"
 
 
 def _range_of(file: AddFile, hashes: I64) -> tuple[int, int]:
