@@ -15,6 +15,7 @@ from ddb_lake.checks import COVERAGE, check_coverage
 from ddb_lake.config import TableSettings
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.partitions import INITIAL, initial_partition, window_of, window_partitions
+from ddb_lake.replica.errors import StorageFailed, TooManyConflicts
 from ddb_lake.resources import DynamoDBExports, Lake, open_pipeline
 from ddb_lake.windows import format_time
 
@@ -87,6 +88,13 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
         with _failures_explained():
             pipeline = open_pipeline(table, exports, lake)
             commit = pipeline.commit_bootstrap()
+            known = {column.name for column in pipeline.replica.columns()}
+            for part in table.partition_by:
+                if part.attribute is not None and part.attribute not in known:
+                    context.log.warning(
+                        f"no item of {name} has the attribute {part.attribute!r}, by which lake.yaml parts the rows: "
+                        "all are in one partition until one has; if it is misspelt, correct it and bootstrap anew"
+                    )
             return dg.MaterializeResult(
                 metadata={
                     **metadata.of_exports([pipeline.bootstrap_export()]),
@@ -206,8 +214,11 @@ def _failures_explained() -> Generator[None]:
     try:
         yield
     except DdbLakeError as error:
-        # Another try of the same step can't help: each would cost another export, or meet the same damage.
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        # Where it is not the storage or other writers, another try of the same step can't help: each would cost
+        # another export, or meet the same damage.
+        raise dg.Failure(
+            description=str(error), allow_retries=isinstance(error, StorageFailed | TooManyConflicts)
+        ) from error
 
 
 def _wait(context: dg.AssetExecutionContext) -> Callable[[str, float], None]:

@@ -1,5 +1,6 @@
 """The six assets: from a DynamoDB table to a Delta table, each window one commit, each export begun once."""
 
+import logging
 import signal
 import subprocess
 import sys
@@ -87,6 +88,15 @@ def test_each_materialisation_tells_what_happened(lake):
     assert delta["export_arn"] == raw["export_arn"]
     assert delta["billed_bytes"] == 10_000_000
     assert table["export_arn"] == export["export_arn"]
+
+
+def test_an_attribute_to_partition_by_that_no_item_has_is_warned_of(cloud: Cloud, tmp_path: Path):
+    advance_to(cloud, 1)
+    rules = [{"buckets": 2}, {"attribute": "valeu", "unit": "day"}]
+    with lake_at(cloud, tmp_path, partition_by=rules) as lake:
+        run = lake.bootstrap().run_id
+        warnings = [each.user_message for each in lake.instance.all_logs(run) if each.level == logging.WARNING]
+    assert [each for each in warnings if "no item of measurement has the attribute 'valeu'" in each]
 
 
 def test_adjacent_windows_share_one_export_and_are_events_of_their_own(lake):

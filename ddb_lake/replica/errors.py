@@ -27,6 +27,10 @@ class WrongSourceTable(ReplicaError):
     """The Delta table holds another source table, or nothing that ddb_lake wrote."""
 
 
+class StorageFailed(ReplicaError):
+    """The storage refused an object: the disk is full, S3 can't be reached. Nothing is half-committed."""
+
+
 class UnclearRestore(ReplicaError):
     """The Delta table was restored to an older version, and what that one covered can't be told."""
 

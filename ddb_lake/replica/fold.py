@@ -19,9 +19,9 @@ from ddb_lake.replica.commits import commit_on
 from ddb_lake.replica.coverage import Account, commit_note
 from ddb_lake.replica.data_files import QUICK_LEVEL, DataFile, partition_folder, write_file, write_indexed_file
 from ddb_lake.replica.delta_log import AddFile, Operation, Snapshot, now_ms, require_writable
-from ddb_lake.replica.delta_log.deletion_vectors import read_vectors, write_vectors
-from ddb_lake.replica.errors import DamagedDataFile
-from ddb_lake.replica.key_index import read_data_file, segment_path
+from ddb_lake.replica.delta_log.deletion_vectors import REMEDY, read_vectors, write_vectors
+from ddb_lake.replica.errors import DamagedDeletionVector
+from ddb_lake.replica.key_index import read_data_file, reading, segment_path
 from ddb_lake.replica.key_index.filter import I64
 from ddb_lake.replica.mark import loose
 from ddb_lake.replica.store import TableStore
@@ -174,13 +174,15 @@ def read_dead(store: TableStore, files: Sequence[AddFile], where: str) -> dict[s
 
 def _live_rows(store: TableStore, file: AddFile, dead: BitMap64) -> pl.DataFrame:
     data = read_data_file(store, file)
-    try:
+    with reading(store, file):
         frame = pl.read_parquet(io.BytesIO(data), hive_partitioning=False).with_row_index(_ROW)
-    except pl.exceptions.ComputeError as error:
-        raise DamagedDataFile(f"the data file {file.object_path} can't be read: {error}") from error
     frame = frame.with_columns(pl.col(_ROW).cast(pl.Int64()))
     if not dead:
         return frame
+    if dead.max() >= frame.height:
+        raise DamagedDeletionVector(
+            f"the deletion vector of {store}/{file.object_path} marks row {dead.max()} of {frame.height}; {REMEDY}"
+        )
     alive = np.ones(frame.height, dtype=bool)
     alive[np.array(dead.to_array(), dtype=np.int64)] = False
     return frame.filter(pl.Series(alive))

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 import obstore
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, S3Store
 
+from ddb_lake.replica.errors import StorageFailed
 from ddb_lake.replica.location import Location
 
 AT_ONCE = 16
@@ -38,7 +39,10 @@ class StoredObject:
 
 
 class TableStore(Protocol):
-    """The objects of one table's folder. Every call may raise what the storage raises; none retries by itself."""
+    """The objects of one table's folder. Every call may raise what the storage raises; none retries by itself.
+
+    As a text it is the folder.
+    """
 
     def get(self, path: str) -> bytes:
         """Return an object's bytes. Raises FileNotFoundError."""
@@ -76,17 +80,24 @@ class TableStore(Protocol):
 class ObjectTableStore:
     """A table's folder on a local disk or on S3, through obstore.
 
+    Whatever the storage refuses, but an object that is absent, is a `StorageFailed` that says where and what to do.
+
     Args:
         location: The folder.
     """
 
     def __init__(self, location: Location) -> None:
+        self._location = location
         self._store: LocalStore | S3Store = location.store()
         self._root = None if location.uri.startswith("s3://") else Path(location.uri)
 
+    def __str__(self) -> str:
+        return str(self._location)
+
     def get(self, path: str) -> bytes:
         """Return an object's bytes."""
-        return bytes(obstore.get(self._store, path).bytes())
+        with self._asking("read", path):
+            return bytes(obstore.get(self._store, path).bytes())
 
     def get_many(self, paths: Sequence[str]) -> list[bytes]:
         """Return several objects' bytes; from S3 many at once."""
@@ -97,25 +108,29 @@ class ObjectTableStore:
 
     def put(self, path: str, data: bytes) -> None:
         """Write an object whole."""
-        obstore.put(self._store, path, data)
+        with self._asking("written", path):
+            obstore.put(self._store, path, data)
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """Write an object by a hard link (local) or a conditional put (S3)."""
-        try:
-            obstore.put(self._store, path, data, mode="create", use_multipart=False)
-        except AlreadyExistsError:
-            return False
-        return True
+        with self._asking("written", path):
+            try:
+                obstore.put(self._store, path, data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+            return True
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete objects, those that are absent included."""
         left = list(paths)
         if self._root is not None:
             for path in left:
-                (self._root / path).unlink(missing_ok=True)
+                with self._asking("deleted", path):
+                    (self._root / path).unlink(missing_ok=True)
             return
         for start in range(0, len(left), DELETED_AT_ONCE):
-            obstore.delete(self._store, left[start : start + DELETED_AT_ONCE])
+            with self._asking("deleted", f"{left[start]} and others"):
+                obstore.delete(self._store, left[start : start + DELETED_AT_ONCE])
 
     def names(self, folder: str, after: str = "") -> list[str]:
         """Return a folder's names; locally without looking at each object, on S3 from the name on."""
@@ -127,19 +142,21 @@ class ObjectTableStore:
             # A name with a # is of a file that obstore is still writing.
             return sorted(name for name in found if name > after and "#" not in name)
         # On S3 one request tells a thousand names, so years of commits before `after` cost nothing.
-        listing = obstore.list(self._store, folder, offset=f"{folder}/{after}" if after else None)
-        paths = (str(meta["path"]).removeprefix(f"{folder}/") for chunk in listing for meta in chunk)
-        return sorted(name for name in paths if "/" not in name)
+        with self._asking("listed", folder):
+            listing = obstore.list(self._store, folder, offset=f"{folder}/{after}" if after else None)
+            paths = (str(meta["path"]).removeprefix(f"{folder}/") for chunk in listing for meta in chunk)
+            return sorted(name for name in paths if "/" not in name)
 
     def walk(self, folder: str = "") -> list[StoredObject]:
         """Return all objects under a folder; locally with the rests of puts that were broken off (`…#1`)."""
         if self._root is not None:
             return list(self._walk_locally(self._root, self._root / folder))
-        return [
-            StoredObject(str(meta["path"]), int(meta["size"]), meta["last_modified"])
-            for chunk in obstore.list(self._store, folder or None)
-            for meta in chunk
-        ]
+        with self._asking("listed", folder):
+            return [
+                StoredObject(str(meta["path"]), int(meta["size"]), meta["last_modified"])
+                for chunk in obstore.list(self._store, folder or None)
+                for meta in chunk
+            ]
 
     def _walk_locally(self, root: Path, folder: Path) -> Iterator[StoredObject]:
         for place, _, names in os.walk(folder):
@@ -153,3 +170,18 @@ class ObjectTableStore:
     def local_path(self, path: str) -> Path | None:
         """Return the object's path on this machine."""
         return None if self._root is None else self._root / path
+
+    @contextlib.contextmanager
+    def _asking(self, what: str, path: str) -> Generator[None]:
+        """Tell where the storage failed, and at what."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (BaseError, OSError) as error:
+            # What obstore tells goes on over many lines with the request's innards.
+            reason = str(error).partition("\n")[0]
+            raise StorageFailed(
+                f"{self._location}/{path} could not be {what}: {reason}; nothing is half-committed: see to the "
+                "storage (space, permissions, whether it can be reached) and run it again"
+            ) from error

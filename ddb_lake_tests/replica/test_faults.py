@@ -7,12 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import orjson
+import polars as pl
 import pytest
 from deltalake import DeltaTable
+from pyroaring import BitMap64
 
 from ddb_lake.replica import Replica
 from ddb_lake.replica.delta_log import AddFile
-from ddb_lake.replica.errors import DamagedDeletionVector, DamagedLog, UnsupportedTable
+from ddb_lake.replica.delta_log.deletion_vectors import write_vectors
+from ddb_lake.replica.errors import (
+    DamagedDataFile,
+    DamagedDeletionVector,
+    DamagedLog,
+    StorageFailed,
+    UnsupportedTable,
+)
 from ddb_lake.replica.folding import FoldPolicy
 from ddb_lake.replica.strategy import Strategy
 from ddb_lake_tests.replica.faulty import Crash, Fault, Moment, faulty
@@ -151,6 +160,16 @@ def vector_file(tables: Lake) -> Path:
     return found
 
 
+def data_file(tables: Lake) -> Path:
+    """A data file, whose key index is lost."""
+    folder = Path(tables.replica.location.uri)
+    snapshot = tables.replica.snapshot()
+    assert snapshot is not None
+    file = next(iter(snapshot.files.values()))
+    shutil.rmtree(folder / "_idx")
+    return folder / file.object_path
+
+
 def flip(file: Path, at: int) -> None:
     data = bytearray(file.read_bytes())
     data[at] ^= 1
@@ -275,6 +294,119 @@ def test_what_a_checkpoint_has_besides_is_not_written_into_the_log():
     told = {"path": "a", "size": 1, "modificationTime": 0, "partitionValues": {}, "dataChange": True}
     file = AddFile.from_json({**told, "tags": {"a": "b"}, "stats_parsed": {"numRecords": 1}})
     assert file.add(data_change=False)["add"].keys() == {*told, "tags"}
+
+
+def test_statistics_that_stand_in_a_checkpoint_s_columns_only_are_known(tmp_path: Path):
+    tables, left = started(tmp_path)
+    snapshot = tables.replica.snapshot()
+    assert snapshot is not None
+    table = DeltaTable(tables.replica.location.uri)
+    table.create_checkpoint()
+    (checkpoint,) = (Path(tables.replica.location.uri) / "_delta_log").glob("*.checkpoint.parquet")
+    frame = pl.read_parquet(checkpoint)
+    bounds = pl.Struct({"_key_hash": pl.Int64(), "id": pl.String(), "seq__decimal": pl.Decimal(38, 18)})
+    parsed = pl.Struct({"numRecords": pl.Int64(), "minValues": bounds, "maxValues": bounds})
+    add = pl.col("add").struct
+    frame.with_columns(
+        pl.when(add.field("path").is_not_null()).then(
+            add.with_fields(
+                pl.lit(None, pl.String()).alias("stats"),
+                add.field("stats").str.json_decode(parsed).alias("stats_parsed"),
+            )
+        )
+    ).write_parquet(checkpoint)
+    again = tables.replica.snapshot()
+    assert again is not None
+    for path, file in again.files.items():
+        assert file.rows == snapshot.files[path].rows
+        for name in ("minValues", "maxValues"):
+            assert file.told[name]["_key_hash"] == snapshot.files[path].told[name]["_key_hash"]
+            assert "seq__decimal" not in file.told[name]
+    replica, store = faulty(tables, Fault(-1, "before", Crash(), frozenset({"get"})))
+    replica.apply(window(0, 15))
+    assert not [each for each in store.done if each.endswith(".parquet") and "_delta_log" not in each]
+    assert tables.items() == left
+
+
+def test_a_log_that_is_cleaned_up_while_it_is_read_is_read_anew(tmp_path: Path):
+    tables, left = started(tmp_path)
+    tables.replica.apply(window(0, 15))
+    log = Path(tables.replica.location.uri) / "_delta_log"
+    replica, store = faulty(tables, None)
+    names = store.names
+
+    def cleaned(folder: str, after: str = "") -> list[str]:
+        store.names = names  # type: ignore[method-assign]
+        found = names(folder, after)
+        DeltaTable(tables.replica.location.uri).create_checkpoint()
+        for commit in log.glob("*.json"):
+            commit.unlink()
+        return found
+
+    store.names = cleaned  # type: ignore[method-assign]
+    assert replica.snapshot() == tables.replica.snapshot()
+    assert replica.count() == len(left)
+
+
+def test_a_file_of_the_log_that_can_not_be_read_is_named(tmp_path: Path):
+    tables, _ = started(tmp_path)
+    commit = Path(tables.replica.location.uri) / "_delta_log" / f"{0:020}.json"
+    commit.unlink()
+    commit.symlink_to("nowhere")
+    with pytest.raises(DamagedLog, match=f"can't be read.*{commit.name}"):
+        tables.replica.snapshot()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("is gone", Path.unlink), ("has 9 bytes", lambda file: file.write_bytes(b"no parque"))],
+    ids=["absent", "cut"],
+)
+def test_a_damaged_data_file_is_named(tmp_path: Path, name: str, damage: Callable[[Path], object]):
+    tables, _ = started(tmp_path)
+    file = data_file(tables)
+    damage(file)
+    with pytest.raises(DamagedDataFile, match=f"{file} {name}.*restore it"):
+        tables.replica.apply(window(0, 15))
+
+
+def test_a_data_file_of_the_right_size_that_is_no_parquet_is_named(tmp_path: Path):
+    tables, _ = started(tmp_path)
+    file = data_file(tables)
+    file.write_bytes(bytes(file.stat().st_size))
+    with pytest.raises(DamagedDataFile, match=f"{file} can't be read.*restore it"):
+        tables.replica.apply(window(0, 15))
+
+
+def test_a_vector_that_marks_rows_which_are_not_there_is_refused(tmp_path: Path):
+    tables, _ = started(tmp_path)
+    tables.replica.apply(window(0, 15))
+    snapshot = tables.replica.snapshot()
+    assert snapshot is not None
+    file = next(each for each in snapshot.files.values() if each.deletion_vector)
+    rows = file.rows or 0
+    told, _ = write_vectors(tables.replica.store, {"": BitMap64([1, rows])})
+    log = sorted((Path(tables.replica.location.uri) / "_delta_log").glob("*.json"))[-1]
+    log.write_bytes(
+        log.read_bytes().replace(
+            orjson.dumps(file.deletion_vector and file.deletion_vector.to_json()), orjson.dumps(told[""].to_json())
+        )
+    )
+    with pytest.raises(DamagedDeletionVector, match=f"{file.object_path} marks row {rows} of {rows}"):
+        tables.replica.convert(Strategy.COPY_ON_WRITE)
+
+
+def test_a_storage_that_refuses_is_told_with_what_to_do(tmp_path: Path):
+    tables, left = started(tmp_path)
+    before = tables.items()
+    vectors = Path(tables.replica.location.uri) / "_dv"
+    vectors.write_bytes(b"")  # where the folder has to be: as good as a full disk, for root too
+    with pytest.raises(StorageFailed, match=f"{vectors}/.* could not be written: .*Not a directory.*run it again"):
+        tables.replica.apply(window(0, 15))
+    assert tables.items() == before
+    vectors.unlink()
+    tables.replica.apply(window(0, 15))
+    assert tables.items() == left
 
 
 def test_columns_with_rules_of_their_own_are_refused(tmp_path: Path):

@@ -26,6 +26,9 @@ ANEW = "remove the replica's folder and materialise its initial load and windows
 ACTIONS = "ddb_lake.actions"
 """What our commits tell in their commitInfo: how many lines they have, so that one that is cut off is noticed."""
 
+READS = 4
+"""How often a table is read anew whose log is being cleaned up meanwhile."""
+
 LAST_CHECKPOINT = f"{LOG}/_last_checkpoint"
 
 COMMIT = re.compile(r"(\d{20})\.json")
@@ -104,6 +107,21 @@ def read_snapshot(
         DamagedLog: If commits are missing between those that are there.
         UnsupportedTable: If the table asks for a reader feature that is not known here.
     """
+    tries = READS
+    while True:
+        try:
+            return _read(store, location, at, with_tombstones=with_tombstones)
+        except FileNotFoundError as error:
+            # Somebody's cleanup of the log has removed what was listed: a newer checkpoint tells as much.
+            tries -= 1
+            if not tries:
+                raise DamagedLog(
+                    f"{location}/{LOG}: a file is listed and can't be read, {READS} times in a row ({error}); "
+                    f"restore it, or {ANEW}"
+                ) from error
+
+
+def _read(store: TableStore, location: Location, at: int | None, *, with_tombstones: bool) -> Snapshot | None:
     replay = _Replay(location, with_tombstones=with_tombstones)
     checkpoint, names = _find(store, at)
     number = -1
@@ -203,7 +221,7 @@ class _Replay:
                 self._tombstones += _tombstones(present)
             else:
                 for told in present.to_list():
-                    self._take(name, _plain(told))
+                    self._take(name, _with_stats(_plain(told)))
 
     def take_commit(self, version: int, data: bytes) -> None:
         added: list[Mapping[str, Any]] = []
@@ -295,6 +313,27 @@ def _tombstones(removes: pl.Series) -> Iterator[Tombstone]:
 def _plain(value: Any) -> Any:
     """Return a checkpoint's value as JSON would have it: no nulls, and maps as dicts."""
     return dict(_members(cast("dict[str, Any]", value))) if isinstance(value, dict) else value
+
+
+def _with_stats(told: dict[str, Any]) -> Mapping[str, Any]:
+    """Return an add action of a checkpoint whose statistics stand in columns only, with them as JSON.
+
+    Delta protocol: "Checkpoint Schema" (`delta.checkpoint.writeStatsAsJson`). Bounds other than numbers and texts are
+    left out: each type has a JSON of its own, and none of ours are searched.
+    """
+    parsed = told.pop("stats_parsed", None)
+    if parsed is None or told.get("stats") is not None:
+        return told
+    return {**told, "stats": orjson.dumps(_without_other_types(parsed)).decode()}
+
+
+def _without_other_types(told: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {
+        name: _without_other_types(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
+        for name, value in told.items()
+        if isinstance(value, dict | int | str)
+    }
+    return {name: value for name, value in kept.items() if value != {}}
 
 
 def _members(told: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,7 @@ import mmap
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -190,9 +190,10 @@ def read_key_columns(store: TableStore, file: AddFile, keys: Sequence[str]) -> p
         DamagedDataFile: If the file is absent or is no Parquet file.
     """
     data = read_data_file(store, file)
-    present = pl.read_parquet_schema(io.BytesIO(data))
-    wanted = [KEY_HASH, WRITE_TIME, TIE_BREAK, *(name for name in keys if name in present)]
-    return pl.read_parquet(io.BytesIO(data), columns=wanted)
+    with reading(store, file):
+        present = pl.read_parquet_schema(io.BytesIO(data))
+        wanted = [KEY_HASH, WRITE_TIME, TIE_BREAK, *(name for name in keys if name in present)]
+        return pl.read_parquet(io.BytesIO(data), columns=wanted)
 
 
 def read_data_file(store: TableStore, file: AddFile) -> bytes:
@@ -204,12 +205,23 @@ def read_data_file(store: TableStore, file: AddFile) -> bytes:
     try:
         data = store.get(file.object_path)
     except FileNotFoundError as error:
-        raise DamagedDataFile(f"the data file {file.object_path} is gone; {_REMEDY}") from error
+        raise DamagedDataFile(f"the data file {store}/{file.object_path} is gone; {_REMEDY}") from error
     if len(data) != file.size:
         raise DamagedDataFile(
-            f"the data file {file.object_path} has {len(data)} bytes, the log tells {file.size}; {_REMEDY}"
+            f"the data file {store}/{file.object_path} has {len(data)} bytes, the log tells {file.size}; {_REMEDY}"
         )
     return data
+
+
+@contextlib.contextmanager
+def reading(store: TableStore, file: AddFile) -> Generator[None]:
+    """Tell which data file it is that can't be read as Parquet."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        raise DamagedDataFile(
+            f"the data file {store}/{file.object_path} can't be read ({error}); {_REMEDY}"
+        ) from error
 
 
 _REMEDY = f"restore it, or {ANEW}"
