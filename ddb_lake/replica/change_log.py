@@ -3,10 +3,11 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import polars as pl
-from deltalake import DeltaTable
 
+from ddb_lake.replica import commits
 from ddb_lake.replica import table as delta
 from ddb_lake.replica.columns import (
     CHANGE_METADATA,
@@ -24,11 +25,14 @@ from ddb_lake.replica.columns import (
     metadata_columns,
 )
 from ddb_lake.replica.coverage import Account, commit_note, require_account
-from ddb_lake.replica.data_files import FILE_BYTES, FILE_ROWS, DataFile, partition_folder, write_file
+from ddb_lake.replica.data_files import FILE_BYTES, FILE_ROWS, DataFile, live_rows, partition_folder, write_file
+from ddb_lake.replica.delta_log import Snapshot, read_snapshot
+from ddb_lake.replica.delta_log.deletion_vectors import read_vectors
 from ddb_lake.replica.errors import InvalidFrame, NotDecoded
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.spans import Spans, encode_spans, export_name, export_window
 from ddb_lake.replica.store import ObjectTableStore, TableStore
+from ddb_lake.replica.strategy import Strategy
 from ddb_lake.windows import (
     KEY_FORMAT,
     QUARTER_HOUR,
@@ -40,9 +44,6 @@ from ddb_lake.windows import (
 )
 
 QUARTER_HOUR_US = QUARTER_HOUR // timedelta(microseconds=1)
-
-NAMED_EXPORTS = 200
-"""How many exports a predicate names one by one; of more, the rows are sorted out afterwards."""
 
 REMEDY = "give each source table a change log of its own, in another folder"
 
@@ -96,14 +97,14 @@ class ChangeLogSnapshot:
     Args:
         table: The Delta table at that version, or None if there is none yet.
         account: What it covers.
-        location: Where it is, for messages.
+        store: Where its files are.
     """
 
-    table: DeltaTable | None
+    table: Snapshot | None
     account: Account
-    location: Location
+    store: TableStore
 
-    @property
+    @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The attribute columns, in the schema's order."""
         return () if self.table is None else attribute_columns(self.table.schema())
@@ -119,43 +120,53 @@ class ChangeLogSnapshot:
         holes = missing(window, self.account.coverage)
         if holes or self.table is None:
             told = ", ".join(str(hole) for hole in holes)
-            raise NotDecoded(
-                f"{self.location} has no changes of {told} of the window {window}: decode its export first"
-            )
+            raise NotDecoded(f"{self.store} has no changes of {told} of the window {window}: decode its export first")
         names = [*CHANGE_METADATA, *(column.name for column in self.columns)]
-        time = delta.quote(WRITE_TIME)
-        within = f"{time} >= {window.start_us} AND {time} < {window.end_us}"
-        return delta.read(self.table, names, f"{_quarter_hours_of(window)} AND {within}")
+        within = pl.col(WRITE_TIME).is_between(window.start_us, window.end_us, closed="left")
+        empty = pl.DataFrame(schema=self._types(names))
+        return pl.concat([empty, *(block.filter(within) for block in self._scan(window, None, names))])
 
     def read_exports(self, spans: Collection[Window], names: Sequence[str]) -> pl.DataFrame:
         """Return `_export` and the named columns of all changes of some exports."""
-        found = list(self._scan(spans, names, ""))
         if self.table is None:
-            return pl.concat(found)
-        schema = pl.Schema(self.table.schema())
-        return pl.concat([pl.DataFrame(schema={name: schema[name] for name in (EXPORT, *names)}), *found])
+            return pl.DataFrame()
+        empty = pl.DataFrame(schema=self._types([EXPORT, *names]))
+        return pl.concat([empty, *self._scan_exports(spans, [EXPORT, *names])])
 
     def read_deletes(self, spans: Collection[Window], names: Sequence[str], since_us: int) -> Iterator[pl.DataFrame]:
-        """Yield `_export` and the named columns of some exports' deletes written at a time or later, in blocks."""
-        yield from self._scan(
-            spans, names, f" AND {delta.quote(DELETED)} AND {delta.quote(WRITE_TIME)} >= {since_us}"
-        )
+        """Yield the named columns of some exports' deletes written at a time or later, in blocks."""
+        wanted = list(dict.fromkeys([*names, DELETED, WRITE_TIME]))
+        for block in self._scan_exports(spans, wanted):
+            yield block.filter(pl.col(DELETED), pl.col(WRITE_TIME) >= since_us).select(names)
 
-    def _scan(self, spans: Collection[Window], names: Sequence[str], predicate: str) -> Iterator[pl.DataFrame]:
-        """Yield the rows of some exports.
+    def _scan_exports(self, spans: Collection[Window], names: Sequence[str]) -> Iterator[pl.DataFrame]:
+        if spans:
+            hull = Window(min(each.start for each in spans), max(each.end for each in spans))
+            yield from self._scan(hull, {export_name(each) for each in spans}, names)
 
-        The predicate names the quarter-hours, so that others' files stay closed, and the exports while they
-        are few enough for SQL.
-        """
-        if self.table is None or not spans:
+    def _scan(self, window: Window, exports: Collection[str] | None, names: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield the rows of a window's quarter-hours, of some exports or all, file by file."""
+        if self.table is None:
             return
-        hull = Window(min(each.start for each in spans), max(each.end for each in spans))
-        exports = [export_name(each) for each in spans]
-        if len(exports) <= NAMED_EXPORTS:
-            listed = ", ".join(f"'{name}'" for name in exports)
-            predicate = f" AND {delta.quote(EXPORT)} IN ({listed}){predicate}"
-        for block in delta.scan(self.table, [EXPORT, *names], _quarter_hours_of(hull) + predicate):
-            yield block.filter(pl.col(EXPORT).is_in(exports))
+        first, last = _key(window.start), _key(from_us(window.end_us - 1))
+        files = [
+            file
+            for file in self.table.logged.between(WINDOW, first, last)
+            if exports is None or file.partition.get(EXPORT) in exports
+        ]
+        vectors = {each.path: each.deletion_vector for each in files if each.deletion_vector is not None}
+        dead = read_vectors(self.store, vectors, str(self.store))
+        types = self._types(names)
+        for file in sorted(files, key=lambda each: each.path):
+            rows = live_rows(self.store, file, dead.get(file.path), names)
+            export = pl.lit(file.partition.get(EXPORT), pl.String()).alias(EXPORT)
+            absent = [pl.lit(None, types[name]).alias(name) for name in names if name not in rows.columns]
+            yield rows.with_columns(absent).with_columns(export).select(names)
+
+    def _types(self, names: Sequence[str]) -> dict[str, pl.DataType]:
+        assert self.table is not None
+        types = pl.Schema(self.table.schema())
+        return {name: types[name] for name in names}
 
 
 class ChangeLog:
@@ -171,6 +182,7 @@ class ChangeLog:
     def __init__(self, location: Location, table_id: str) -> None:
         self.location = location
         self.table_id = table_id
+        self.store: TableStore = ObjectTableStore(location)
 
     def snapshot(self) -> ChangeLogSnapshot:
         """Return the log as it is now.
@@ -178,9 +190,9 @@ class ChangeLog:
         Raises:
             WrongSourceTable: If the folder holds another source table's log.
         """
-        table = delta.open_table(self.location)
+        table = read_snapshot(self.store, self.location)
         account = Account(self.table_id) if table is None else self._account(table)
-        return ChangeLogSnapshot(table, account, self.location)
+        return ChangeLogSnapshot(table, account, self.store)
 
     def columns(self) -> tuple[Column, ...]:
         """Return the attribute columns in the schema's order; () when the table does not exist yet."""
@@ -223,9 +235,13 @@ class ChangeLog:
             note = commit_note(snapshot.account, {"did": "add columns", "columns": [column.name for column in new]})
             if snapshot.table is None:
                 reserved = fields(metadata_columns({**PARTITION_METADATA, **CHANGE_METADATA}))
-                delta.create_table(self.location, [*reserved, *made], list(PARTITION_METADATA), [], note)
+                columns = [*reserved, *made]
+                # An export's files are replaced as a whole, so readers need know no more than Delta's first version.
+                commits.create_table(self.store, Strategy.COPY_ON_WRITE, columns, list(PARTITION_METADATA), [], note)
             elif made:
-                delta.add_columns(self.location, snapshot.table, made, note)
+                commits.change_columns(
+                    self.store, snapshot.table, commits.with_columns(snapshot.table.metadata, made), note
+                )
 
         delta.repeat_on_conflict(self.location, attempt)
 
@@ -243,7 +259,8 @@ class ChangeLog:
             assert snapshot.table is not None
             if not _has_old_images(snapshot.table):
                 note = commit_note(snapshot.account, {"did": "add columns", "columns": [OLD_IMAGE]})
-                delta.add_columns(self.location, snapshot.table, fields([_OLD_IMAGE_COLUMN]), note)
+                metadata = commits.with_columns(snapshot.table.metadata, fields([_OLD_IMAGE_COLUMN]))
+                commits.change_columns(self.store, snapshot.table, metadata, note)
 
         delta.repeat_on_conflict(self.location, attempt)
 
@@ -274,8 +291,7 @@ class ChangeLog:
         snapshot = self.snapshot()
         assert snapshot.table is not None
         old_images = (_OLD_IMAGE_COLUMN,) if _has_old_images(snapshot.table) else ()
-        store = ObjectTableStore(self.location)
-        spool = _Spool(store, window, (*snapshot.columns, *old_images), str(self.location))
+        spool = _Spool(self.store, window, (*snapshot.columns, *old_images), str(self.location))
         try:
             for frame in frames:
                 spool.take(frame)
@@ -287,7 +303,7 @@ class ChangeLog:
 
     def discard(self, staged: StagedChanges) -> None:
         """Delete the files of changes that were staged and are not to be committed."""
-        ObjectTableStore(self.location).delete(each.path for each in staged.files)
+        self.store.delete(each.path for each in staged.files)
 
     def commit(self, staged: StagedChanges) -> ChangeLogCommit:
         """Replace all changes of an export by the staged ones, which become visible at once.
@@ -309,9 +325,12 @@ class ChangeLog:
                 snapshot.account.covering([window]),
                 {"did": "replace", "exports": encode_spans(Spans().adding([window])), "changes": staged.changes},
             )
-            files = [each.add_action() for each in staged.files]
-            version = delta.replace_partitions(
-                self.location, snapshot.table, (EXPORT, export_name(window)), files, note
+            version = commits.replace_partition(
+                self.store,
+                snapshot.table,
+                (EXPORT, export_name(window)),
+                [each.add_file() for each in staged.files],
+                note,
             )
             return ChangeLogCommit(
                 version=version,
@@ -325,17 +344,18 @@ class ChangeLog:
 
         return delta.repeat_on_conflict(self.location, attempt)
 
-    def _account(self, table: DeltaTable) -> Account:
+    def _account(self, table: Snapshot) -> Account:
         """Return what the log holds.
 
         After the log's cleanup the rows still name their exports, and of the rest of the gapless stretch it
         is known that exports without any change cover it: each hole counts as one such export. Forgotten is
         only where an export without any change overlapped one with changes; decode it again to have it tell.
         """
-        account = require_account(self.location, table, self.table_id, REMEDY)
+        account = require_account(self.location, table, self.table_id, REMEDY, table.infos)
         if not account.unknown:
             return account
-        named = account.spans.adding(map(export_window, delta.partition_values(table, EXPORT)))
+        exports = {value for file in table.files.values() if (value := file.partition.get(EXPORT)) is not None}
+        named = account.spans.adding(map(export_window, exports))
         empty = [hole for stretch in account.unknown for hole in missing(stretch, named.union())]
         return replace(account, spans=named.adding(empty), unknown=())
 
@@ -406,15 +426,8 @@ class _Spool:
 _OLD_IMAGE_COLUMN = Column(OLD_IMAGE, pl.String())
 
 
-def _has_old_images(table: DeltaTable) -> bool:
+def _has_old_images(table: Snapshot) -> bool:
     return any(each.name == OLD_IMAGE for each in table.schema().fields)
-
-
-def _quarter_hours_of(window: Window) -> str:
-    """Return the SQL predicate for the partitions of a window's quarter-hours."""
-    name = delta.quote(WINDOW)
-    first, last = (_key(window.start), _key(from_us(window.end_us - 1)))
-    return f"{name} = '{first}'" if first == last else f"{name} >= '{first}' AND {name} <= '{last}'"
 
 
 def _key(time: datetime) -> str:

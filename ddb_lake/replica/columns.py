@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 from deltalake import Field, Schema
+from deltalake.schema import PrimitiveType
 
 from ddb_lake.field_metadata import ARM, ATTRIBUTE, KEY, OURS, PARTITION
 from ddb_lake.replica.errors import InvalidColumn, InvalidFrame, SchemaConflict
@@ -67,6 +68,9 @@ def fields(columns: Iterable[Column]) -> list[Field]:
             raise InvalidColumn(
                 f"column {column.name!r} of type {column.dtype} can't be kept in Delta: {error}"
             ) from error
+        if isinstance(bare.type, PrimitiveType) and bare.type.type == "timestamp_ntz":
+            # Delta protocol: "Timestamp without timezone": a feature that readers of any version need not know.
+            raise InvalidColumn(f"column {column.name!r} has times without a zone; declare it as times in UTC")
         returned = pl.Schema(Schema([bare]))[column.name]
         if returned != column.dtype:
             raise InvalidColumn(

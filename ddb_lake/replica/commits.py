@@ -125,6 +125,26 @@ def change_columns(store: TableStore, snapshot: Snapshot, metadata: Metadata, no
     )
 
 
+def replace_partition(
+    store: TableStore, snapshot: Snapshot, partition: tuple[str, str], files: Sequence[AddFile], note: Note
+) -> int:
+    """Replace all files with a value of a partition column by others; return the new version.
+
+    Raises:
+        Conflict: If somebody else has committed since the snapshot was loaded.
+    """
+    require_writable(snapshot)
+    now = now_ms()
+    column, value = partition
+    removed = list(snapshot.logged.between(column, value, value))
+    actions = [
+        *(each.remove(now, data_change=True) for each in removed),
+        *(each.add(data_change=True) for each in files),
+    ]
+    metrics = {**_written(files), "numRemovedFiles": len(removed)}
+    return commit_on(store, snapshot, actions, note, Operation("WRITE", {"mode": "Overwrite"}, metrics))
+
+
 def commit_nothing(store: TableStore, snapshot: Snapshot, note: Note, metadata: Metadata | None = None) -> int:
     """Commit only the note, and perhaps columns more; return the new version.
 

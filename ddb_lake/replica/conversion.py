@@ -6,7 +6,7 @@ from typing import Any
 from ddb_lake.replica.commits import commit_on, write_checkpoint
 from ddb_lake.replica.coverage import Account, commit_note
 from ddb_lake.replica.delta_log import Operation, Snapshot, require_writable
-from ddb_lake.replica.fold import FoldedFile, discard, fold_actions, write_folded
+from ddb_lake.replica.fold import FoldedFile, discard, fold_actions, without_origins, write_folded
 from ddb_lake.replica.key_index import KeyIndex
 from ddb_lake.replica.store import TableStore
 from ddb_lake.replica.strategy import (
@@ -74,7 +74,7 @@ class Conversion:
                 if file.deletion_vector is not None:
                     folded = self._rewritten.get(file.key)
                     if folded is None:
-                        folded = write_folded(self._store, snapshot, [file], self._keys)
+                        folded = without_origins(write_folded(self._store, snapshot, [file], self._keys))
                         self._rewritten[file.key] = folded
                     used.append(folded)
                     actions += fold_actions(self._store, snapshot, folded)[0]

@@ -1,23 +1,25 @@
-"""Writing a frame as a Parquet file of a Delta table, and telling it as an add action with statistics.
+"""Writing a frame as a Parquet file of a Delta table, telling it as an add action with statistics, and reading it.
 
 The files are invisible until a commit names them, so a failed or repeated commit never needs the rows again.
 """
 
 import io
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import orjson
 import polars as pl
-from deltalake.transaction import AddAction
+from pyroaring import BitMap64
 
 from ddb_lake.replica.columns import KEY_HASH
 from ddb_lake.replica.delta_log import AddFile, log_path, now_ms
-from ddb_lake.replica.key_index import FINGERPRINT, rows_of, write_segment
+from ddb_lake.replica.delta_log.deletion_vectors import REMEDY
+from ddb_lake.replica.errors import DamagedDeletionVector
+from ddb_lake.replica.key_index import FINGERPRINT, read_data_file, reading, rows_of, write_segment
 from ddb_lake.replica.store import TableStore
 
 FILE_BYTES = 256 * 1024 * 1024
@@ -34,6 +36,9 @@ twentieth more bytes."""
 EXACT_TEXT = 32
 """Texts up to so many characters are told whole as a file's bounds; longer ones are left out."""
 
+
+POSITION = "row of the file"
+"""A column of frames in memory. No table can have one of this name."""
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 """How the folder of a null partition is called."""
@@ -58,10 +63,6 @@ class DataFile:
     stats: str
     partition: dict[str, str | None]
     index_size: int = 0
-
-    def add_action(self) -> AddAction:
-        """Return what a commit says to make the file part of the table."""
-        return AddAction(self.path, self.size, self.partition, int(time.time() * 1000), True, self.stats)
 
     def add_file(self) -> AddFile:
         """Return the file as a commit of our own names it."""
@@ -125,6 +126,40 @@ def write_indexed_file(
     frame = frame.sort(KEY_HASH)
     file = write_file(store, folder, name, frame.drop(FINGERPRINT, strict=False), partition, compression_level)
     return replace(file, index_size=write_segment(store, file.path, rows_of(frame, keys)))
+
+
+def live_rows(
+    store: TableStore, file: AddFile, dead: BitMap64 | None = None, columns: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """Return the rows of a data file that are not dead, with their positions in the column `POSITION`.
+
+    Args:
+        store: The table's folder.
+        file: What the log tells of the file.
+        dead: The positions of its deleted rows.
+        columns: Which columns are read, as far as the file has them; all by default.
+
+    Raises:
+        DamagedDataFile: If the file is absent or is not what the log tells.
+        DamagedDeletionVector: If it has fewer rows than are dead.
+    """
+    data = read_data_file(store, file)
+    with reading(store, file):
+        if columns is not None:
+            present = pl.read_parquet_schema(io.BytesIO(data))
+            columns = [name for name in columns if name in present]
+        frame = pl.read_parquet(
+            io.BytesIO(data), columns=columns, hive_partitioning=False, row_index_name=POSITION
+        ).with_columns(pl.col(POSITION).cast(pl.Int64()))
+    if not dead:
+        return frame
+    if dead.max() >= frame.height:
+        raise DamagedDeletionVector(
+            f"the deletion vector of {store}/{file.object_path} marks row {dead.max()} of {frame.height}; {REMEDY}"
+        )
+    alive = np.ones(frame.height, dtype=bool)
+    alive[np.array(dead.to_array(), dtype=np.int64)] = False
+    return frame.filter(pl.Series(alive))
 
 
 def statistics(frame: pl.DataFrame) -> dict[str, Any]:

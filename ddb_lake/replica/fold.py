@@ -5,7 +5,6 @@ marks the same rows in the new file: it never waits for windows, nor makes them 
 Remove File" (`dataChange` false: the rows are only rearranged).
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,17 +16,24 @@ from pyroaring import BitMap64
 from ddb_lake.replica.columns import KEY_HASH
 from ddb_lake.replica.commits import commit_on
 from ddb_lake.replica.coverage import Account, commit_note
-from ddb_lake.replica.data_files import QUICK_LEVEL, DataFile, partition_folder, write_file, write_indexed_file
+from ddb_lake.replica.data_files import (
+    POSITION,
+    QUICK_LEVEL,
+    DataFile,
+    live_rows,
+    partition_folder,
+    write_file,
+    write_indexed_file,
+)
 from ddb_lake.replica.delta_log import AddFile, Operation, Snapshot, now_ms, require_writable
-from ddb_lake.replica.delta_log.deletion_vectors import REMEDY, read_vectors, write_vectors
-from ddb_lake.replica.errors import DamagedDeletionVector
-from ddb_lake.replica.key_index import read_data_file, reading, segment_path
+from ddb_lake.replica.delta_log.deletion_vectors import read_vectors, write_vectors
+from ddb_lake.replica.key_index import segment_path
 from ddb_lake.replica.key_index.filter import I64
 from ddb_lake.replica.mark import loose
 from ddb_lake.replica.store import TableStore
 
-_FILE, _ROW = "folded file", "folded row"
-"""Where a row of a fold comes from, while it is in memory. No table can have columns of these names."""
+_FILE = "folded file"
+"""Which file a row of a fold comes from, while it is in memory. No table can have a column of this name."""
 
 
 class Overtaken(Exception):
@@ -74,12 +80,12 @@ def write_folded(
     partitions = set(snapshot.metadata.partition_columns)
     types = {name: dtype for name, dtype in pl.Schema(snapshot.schema()).items() if name not in partitions}
     frames = [
-        _live_rows(store, file, dead[file.path]).with_columns(pl.lit(number, pl.Int64()).alias(_FILE))
+        live_rows(store, file, dead[file.path]).with_columns(pl.lit(number, pl.Int64()).alias(_FILE))
         for number, file in enumerate(sources)
     ]
-    empty = pl.DataFrame(schema={**types, _FILE: pl.Int64(), _ROW: pl.Int64()})
+    empty = pl.DataFrame(schema={**types, _FILE: pl.Int64(), POSITION: pl.Int64()})
     rows = pl.concat([empty, *frames], how="diagonal").sort(KEY_HASH)
-    origin_files, origin_rows = rows[_FILE].to_numpy(), rows[_ROW].to_numpy()
+    origin_files, origin_rows = rows[_FILE].to_numpy(), rows[POSITION].to_numpy()
     file = None
     if rows.height:
         rows = rows.select(list(types))
@@ -138,6 +144,8 @@ def fold_actions(store: TableStore, snapshot: Snapshot, folded: FoldedFile) -> t
     actions = [file.remove(now, data_change=False) for file in current.values()]
     if folded.file is None:
         return actions, 0
+    if tuple(current.values()) == folded.sources:
+        return [*actions, folded.file.add_file().add(data_change=False)], 0
     changed = [source.path for source in folded.sources if source.path in current and current[source.path] != source]
     dead_now = read_dead(store, [current[path] for path in changed], str(snapshot.location))
     marked = np.zeros(len(folded.origin_rows), dtype=bool)
@@ -159,6 +167,12 @@ def fold_actions(store: TableStore, snapshot: Snapshot, folded: FoldedFile) -> t
     return [*actions, file.add(data_change=False)], size
 
 
+def without_origins(folded: FoldedFile) -> FoldedFile:
+    """Return what need be kept of a folded file that is only committed while its sources are as they were."""
+    none = np.zeros(0, dtype=np.int64)
+    return replace(folded, dead={}, origin_files=none, origin_rows=none)
+
+
 def discard(store: TableStore, folded: FoldedFile) -> None:
     """Delete what a void fold has written."""
     if folded.file is not None:
@@ -170,19 +184,3 @@ def read_dead(store: TableStore, files: Sequence[AddFile], where: str) -> dict[s
     vectors = {each.path: each.deletion_vector for each in files if each.deletion_vector is not None}
     known = read_vectors(store, vectors, where)
     return {each.path: known.get(each.path, BitMap64()) for each in files}
-
-
-def _live_rows(store: TableStore, file: AddFile, dead: BitMap64) -> pl.DataFrame:
-    data = read_data_file(store, file)
-    with reading(store, file):
-        frame = pl.read_parquet(io.BytesIO(data), hive_partitioning=False).with_row_index(_ROW)
-    frame = frame.with_columns(pl.col(_ROW).cast(pl.Int64()))
-    if not dead:
-        return frame
-    if dead.max() >= frame.height:
-        raise DamagedDeletionVector(
-            f"the deletion vector of {store}/{file.object_path} marks row {dead.max()} of {frame.height}; {REMEDY}"
-        )
-    alive = np.ones(frame.height, dtype=bool)
-    alive[np.array(dead.to_array(), dtype=np.int64)] = False
-    return frame.filter(pl.Series(alive))

@@ -27,7 +27,7 @@ class FoldPolicy:
     """
 
     target_rows: int = 1_000_000
-    fan: int = 48
+    fan: int = 32
     dead_share: float = 0.4
     class_ratio: int = 48
     target_bytes: int = 128 * 1024 * 1024

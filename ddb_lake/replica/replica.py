@@ -533,7 +533,7 @@ class Replica:
             told = ", ".join(str(hole) for hole in holes)
             unfit = ", ".join(str(each) for each in touching if each.start < bootstrap_time)
             raise NotDecoded(
-                f"{log.location} has no changes of {told} of the window {window}: "
+                f"{log.store} has no changes of {told} of the window {window}: "
                 + (
                     f"the export of {unfit} begins before the full export of {format_time(bootstrap_time)}, so it "
                     "can't tell what became of that one's items; decode an export that begins with it or later"
@@ -560,7 +560,7 @@ class Replica:
         if lost:
             told = ", ".join(str(hole) for hole in lost)
             raise NotDecoded(
-                f"{log.location} no longer has the changes of {told}, which {self.location} contains: a delete among "
+                f"{log.store} no longer has the changes of {told}, which {self.location} contains: a delete among "
                 "them may beat a change that is to be applied now. Decode their exports again first, or replace the "
                 "replica by a later bootstrap"
             )

@@ -1,7 +1,4 @@
-"""The only place that calls delta-rs to open, create and commit: small verbs, each with its conflicts told.
-
-The change log is written by it alone; of a replica only MERGE and reading come by here.
-"""
+"""The only place that calls delta-rs to open and commit, for MERGE and for reads: each with its conflicts told."""
 
 import contextlib
 import random
@@ -10,9 +7,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, WriterProperties
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties
 from deltalake.exceptions import DeltaError, TableNotFoundError
-from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from ddb_lake.replica.delta_log import Conflict, Note
 from ddb_lake.replica.errors import TooManyConflicts
@@ -23,9 +19,6 @@ TRIES = 16
 
 LONGEST_PAUSE = 1.0
 """Seconds that a loser waits at most before it plans again; the wait is random, so that writers spread."""
-
-CONFIGURATION = {"delta.checkpointInterval": "50"}
-"""A table of 96 commits a day stays quick to open with a checkpoint twice a day."""
 
 WRITER = WriterProperties(compression="ZSTD", compression_level=3)
 
@@ -72,36 +65,6 @@ def open_table(location: Location, version: int | None = None) -> DeltaTable | N
         return None
 
 
-def create_table(
-    location: Location,
-    fields: Sequence[Field],
-    partition_by: Sequence[str],
-    files: Sequence[AddAction],
-    note: Note,
-) -> int:
-    """Create the table, with some files at once, and return its version, which is 0.
-
-    Raises:
-        Conflict: If somebody else has just created it.
-    """
-    try:
-        create_table_with_add_actions(
-            location.uri,
-            Schema(list(fields)),
-            list(files),
-            mode="error",
-            partition_by=list(partition_by),
-            configuration=CONFIGURATION,
-            storage_options=location.options,
-            commit_properties=properties_of(note),
-        )
-    except DeltaError as error:
-        if open_table(location) is not None:
-            raise Conflict from error
-        raise
-    return 0
-
-
 @contextlib.contextmanager
 def committing(location: Location, version: int) -> Generator[None]:
     """Turn a refused commit on top of `version` into a Conflict if the table has moved on."""
@@ -112,50 +75,6 @@ def committing(location: Location, version: int) -> Generator[None]:
         if newest is not None and newest.version() > version:
             raise Conflict from error
         raise
-
-
-def add_columns(location: Location, table: DeltaTable, fields: Sequence[Field], note: Note) -> DeltaTable:
-    """Add columns in a commit of their own and return the snapshot after it.
-
-    ALTER ADD COLUMNS keeps the fields' metadata. Evolving within MERGE (`merge_schema`) does not serve: a
-    struct that gains a field there is set to null in all rows that do not match.
-
-    Raises:
-        Conflict: If somebody else has committed since the snapshot was loaded.
-    """
-    version = table.version()
-    with committing(location, version):
-        table.alter.add_columns(list(fields), commit_properties=properties_of(note))
-    return at_version(location, version + 1)
-
-
-def replace_partitions(
-    location: Location,
-    table: DeltaTable,
-    partition: tuple[str, str],
-    files: Sequence[AddAction],
-    note: Note,
-) -> int:
-    """Replace all partitions with a value of a partition column by the files; return the new version.
-
-    The partitions' old files are left to delta-rs to find: a RemoveAction needs the path once decoded,
-    while `get_add_actions` tells it encoded, and removing an unknown path is accepted silently.
-
-    Raises:
-        Conflict: If somebody else has committed since the snapshot was loaded.
-    """
-    version = table.version()
-    column, value = partition
-    with committing(location, version):
-        table.create_write_transaction(
-            list(files),
-            mode="overwrite",
-            schema=table.schema(),
-            partition_by=table.metadata().partition_columns,
-            partition_filters=[(column, "=", value)],
-            commit_properties=properties_of(note),
-        )
-    return version + 1
 
 
 def scan(table: DeltaTable, columns: Sequence[str], predicate: str | None = None) -> Iterator[pl.DataFrame]:
@@ -169,12 +88,6 @@ def read(table: DeltaTable, columns: Sequence[str], predicate: str | None = None
     schema = pl.Schema(table.schema())
     empty = pl.DataFrame(schema={name: schema[name] for name in columns})
     return pl.concat([empty, *scan(table, columns, predicate)])
-
-
-def partition_values(table: DeltaTable, column: str) -> set[str]:
-    """Return the values of a partition column that the snapshot's files have."""
-    actions = pl.DataFrame(table.get_add_actions(flatten=True))
-    return set(actions[f"partition.{column}"]) if actions.height else set()
 
 
 def quote(name: str) -> str:

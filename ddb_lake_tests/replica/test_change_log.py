@@ -1,14 +1,18 @@
 """Replacing windows of the change log: exactly them, at once, and nothing by halves."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 from deltalake import DeltaTable
+from pyroaring import BitMap64
 
 from ddb_lake.replica import ChangeLog, Column, Location
 from ddb_lake.replica import change_log as module
+from ddb_lake.replica.delta_log import Note, Operation, TableProtocol, write_commit
+from ddb_lake.replica.delta_log.deletion_vectors import write_vectors
 from ddb_lake.replica.errors import InvalidFrame, NotDecoded
 from ddb_lake.windows import Window
 from ddb_lake_tests.replica.histories import (
@@ -230,6 +234,52 @@ def test_a_log_reads_only_the_partitions_of_the_window(tmp_path: Path):
     assert [key for key, _ in values(tables.log, window(0, 15))] == ["a", "b"]
     with pytest.raises(Exception, match=r"18%3A15"):
         tables.log.read(window(15, 30))
+
+
+def test_a_log_reads_alike_once_there_is_a_checkpoint_and_others_have_compacted_it(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.decode(window(0, 60), HOUR)
+    tables.decode(window(16, 17), [put("x", 16.5, "6")])
+    DeltaTable(tables.log.location.uri).create_checkpoint()
+    late = Column("late", pl.Int64(), told("late", "int64"))
+    tables.log.add_columns([late])
+    tables.log.replace(window(16, 17), [change_frame([put("y", 16.5, "7")])])  # whose file the checkpoint tells of
+    tables.log.replace(window(60, 75), [change_frame([put("z", 61, "8")]).with_columns(late=pl.lit(5, pl.Int64()))])
+    everything = [("a", "1"), ("b", "2"), ("c", "3"), ("d", None), ("e", "4"), ("y", "7"), ("z", "8")]
+    for work in (
+        lambda table: None,
+        lambda table: table.optimize.compact(),
+        lambda table: table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False),
+        lambda table: table.create_checkpoint(),
+    ):
+        work(DeltaTable(tables.log.location.uri))
+        assert values(tables.log, window(0, 75)) == everything
+        read = tables.log.read(window(0, 75))
+        assert dict(read.select("id", "late").rows()) == {**dict.fromkeys("abcdey"), "z": 5}
+        by_others = pl.read_delta(tables.log.location.uri).select(read.columns)
+        assert by_others.sort("id").equals(read.sort("id"))
+    assert [key for key, _ in values(tables.log, window(60, 75))] == ["z"]
+
+
+def test_rows_of_a_log_that_another_tool_has_marked_as_deleted_are_not_read(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.decode(window(0, 15), HOUR[:2])
+    snapshot = tables.log.snapshot().table
+    assert snapshot is not None
+    (file,) = snapshot.files.values()
+    vectors, _ = write_vectors(tables.log.store, {"": BitMap64([0])})
+    marked = replace(file, deletion_vector=vectors[""])
+    actions = [
+        TableProtocol(3, 7, ("deletionVectors",), ("appendOnly", "deletionVectors", "invariants")).to_json(),
+        file.remove(0, data_change=True),
+        marked.add(data_change=True),
+    ]
+    write_commit(tables.log.store, snapshot.number + 1, actions, Note("", {}), Operation("DELETE"))
+    assert values(tables.log, window(0, 15)) == [("b", "2")]
+    by_delta_rs = DeltaTable(tables.log.location.uri).scan(columns=["id"])
+    assert [key for block in by_delta_rs for key in pl.DataFrame(block)["id"]] == ["b"]
+    tables.log.replace(window(0, 15), [change_frame(HOUR[:1])])
+    assert values(tables.log, window(0, 15)) == [("a", "1")]
 
 
 def test_a_log_at_a_location_is_named_by_its_errors(tmp_path: Path):

@@ -196,6 +196,7 @@ def test_a_column_never_changes_its_meaning(tmp_path: Path, column: Column, mess
         Column("line\nbreak", pl.String()),
         Column("unsigned", pl.UInt64()),
         Column("of_day", pl.Time()),
+        Column("local", pl.Datetime("us")),
     ],
     ids=lambda column: repr(column.name),
 )

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.replica import change_log as module
 from ddb_lake.replica.spans import Spans, decode_spans, encode_spans
 from ddb_lake.windows import Window
 from ddb_lake_tests.replica.histories import (
@@ -194,12 +193,6 @@ def test_after_the_cleanup_an_empty_export_still_covers_its_time(tables: Lake):
     assert tables.log.spans() == (NARROW, window(15, 30), window(30, 45))
     tables.replica.apply(window(0, 45))
     assert tables.items() == ITEMS | {Key("k"): "1"}
-
-
-def test_exports_too_many_to_be_named_are_told_apart_all_the_same(tables: Lake, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "NAMED_EXPORTS", 0)
-    take(tables, SHORT_LIFE, NARROW, WIDE, NARROW)
-    assert tables.items() == ITEMS
 
 
 def test_exports_that_do_not_overlap_open_no_file_of_another(tables: Lake):

@@ -7,11 +7,11 @@ Delta protocol: "Deletion Vector Format" (portable arrays of 32-bit Roaring bitm
 import base64
 import struct
 import uuid
-import zlib
 from collections.abc import Mapping
 
 from pyroaring import BitMap64
 
+from ddb_lake.replica.checksum import crc32
 from ddb_lake.replica.delta_log.actions import DeletionVector
 from ddb_lake.replica.errors import DamagedDeletionVector
 from ddb_lake.replica.store import TableStore
@@ -79,16 +79,17 @@ def write_vectors(store: TableStore, vectors: Mapping[str, BitMap64]) -> tuple[d
     """
     identity = uuid.uuid4()
     told: dict[str, DeletionVector] = {}
-    file = bytearray([FILE_FORMAT])
+    encoded = FOLDER + encode_base85(identity.bytes)
+    parts, size = [bytes([FILE_FORMAT])], 1
     for name, positions in vectors.items():
         data = serialize(positions)
-        encoded = FOLDER + encode_base85(identity.bytes)
-        told[name] = DeletionVector("u", encoded, len(data), len(positions), len(file))
-        file += struct.pack(">I", len(data)) + data + struct.pack(">I", zlib.crc32(data))
-    if len(file) == 1:
+        told[name] = DeletionVector("u", encoded, len(data), len(positions), size)
+        parts += [struct.pack(">I", len(data)), data, struct.pack(">I", crc32(data))]
+        size += 4 + len(data) + 4
+    if not vectors:
         return told, 0
-    store.put(f"{FOLDER}/deletion_vector_{identity}.bin", bytes(file))
-    return told, len(file)
+    store.put(f"{FOLDER}/deletion_vector_{identity}.bin", b"".join(parts))
+    return told, size
 
 
 def file_of(vector: DeletionVector) -> str | None:
@@ -137,7 +138,7 @@ def _read(vector: DeletionVector, files: Mapping[str, bytes], where: str) -> Bit
         if len(file) < start + 8 + vector.size or struct.unpack_from(">I", file, start)[0] != vector.size:
             raise DamagedDeletionVector(f"{where}: there are not {vector.size} bytes at {start}; {REMEDY}")
         data = file[start + 4 : start + 4 + vector.size]
-        if struct.unpack_from(">I", file, start + 4 + vector.size)[0] != zlib.crc32(data):
+        if struct.unpack_from(">I", file, start + 4 + vector.size)[0] != crc32(data):
             raise DamagedDeletionVector(f"{where}: the checksum of the bytes at {start} is wrong; {REMEDY}")
     positions = deserialize(data, where)
     if len(positions) != vector.cardinality:

@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 import orjson
@@ -43,6 +44,41 @@ properties it alters.
 
 
 @dataclass(frozen=True)
+class LoggedFiles:
+    """The data files of a version as the log tells them. Most tables' are few; a change log's are read as needed.
+
+    Args:
+        checkpoint: The checkpoint's add actions, as columns, in its parts.
+        since: What the commits after it say of files: an add action, or None where the file was removed.
+    """
+
+    checkpoint: tuple[pl.Series, ...] = ()
+    since: Mapping[FileKey, Mapping[str, Any] | None] = field(default_factory=dict[FileKey, Mapping[str, Any] | None])
+
+    def read(self) -> Iterator[AddFile]:
+        """Yield all files."""
+        return self._read(self.checkpoint)
+
+    def between(self, column: str, first: str, last: str) -> Iterator[AddFile]:
+        """Yield the files with a value of a partition column from `first` to `last`."""
+        parts = (
+            part.filter(part.struct.field("partitionValues").map.get(column).is_between(first, last))
+            for part in self.checkpoint
+        )
+        for file in self._read(parts):
+            value = file.partition.get(column)
+            if value is not None and first <= value <= last:
+                yield file
+
+    def _read(self, parts: Iterable[pl.Series]) -> Iterator[AddFile]:
+        for part in parts:
+            for told in map(_plain, part.to_list()):
+                if key_of(told) not in self.since:
+                    yield AddFile.from_json(_with_stats(told))
+        yield from (AddFile.from_json(told) for told in self.since.values() if told is not None)
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """A table at one version.
 
@@ -51,7 +87,7 @@ class Snapshot:
         number: The version.
         protocol: What it asks of readers and writers.
         metadata: Its schema and properties.
-        files: The data files by their paths in the log.
+        logged: The data files.
         transactions: The app transactions' versions.
         infos: What the commits since the checkpoint tell of themselves, by version.
         tombstones: The removed files that the log still tells of; only where they were asked for.
@@ -62,11 +98,27 @@ class Snapshot:
     number: int
     protocol: TableProtocol
     metadata: Metadata
-    files: Mapping[str, AddFile]
+    logged: LoggedFiles = field(default_factory=LoggedFiles, compare=False, repr=False)
     transactions: Mapping[str, int] = field(default_factory=dict[str, int])
     infos: Mapping[int, Mapping[str, Any]] = field(default_factory=dict[int, Mapping[str, Any]])
     tombstones: tuple[Tombstone, ...] = ()
     commits_since_checkpoint: int = 0
+
+    @cached_property
+    def files(self) -> Mapping[str, AddFile]:
+        """The data files by their paths in the log.
+
+        Raises:
+            DamagedLog: If one is there twice.
+        """
+        read = list(self.logged.read())
+        files = {each.path: each for each in read}
+        if len(files) != len(read):
+            raise DamagedLog(
+                f"{self.location}: the log up to version {self.number} has a file twice, with different deletion "
+                f"vectors: a commit before it is damaged; restore that, or {ANEW}"
+            )
+        return files
 
     def version(self) -> int:
         """Return the version, as delta-rs's tables do."""
@@ -195,7 +247,8 @@ class _Replay:
     def __init__(self, location: Location, *, with_tombstones: bool) -> None:
         self._location = location
         self._with_tombstones = with_tombstones
-        self._files: dict[FileKey, Mapping[str, Any]] = {}
+        self._checkpoint: list[pl.Series] = []
+        self._since: dict[FileKey, Mapping[str, Any] | None] = {}
         self._transactions: dict[str, int] = {}
         self._infos: dict[int, Mapping[str, Any]] = {}
         self._tombstones: list[Tombstone] = []
@@ -217,11 +270,13 @@ class _Replay:
         for name in frame.columns:
             column = frame[name]
             present = column.filter(column.struct.field(_ALWAYS[name]).is_not_null())
-            if name == "remove":
+            if name == "add":
+                self._checkpoint.append(present)
+            elif name == "remove":
                 self._tombstones += _tombstones(present)
             else:
                 for told in present.to_list():
-                    self._take(name, _with_stats(_plain(told)))
+                    self._take(name, _plain(told))
 
     def take_commit(self, version: int, data: bytes) -> None:
         added: list[Mapping[str, Any]] = []
@@ -254,18 +309,12 @@ class _Replay:
                 f"{self._location} asks its readers for {', '.join(unknown) or f'version {self._protocol.reader}'}, "
                 "which this program does not know; nothing was read"
             )
-        files = {each.path: each for each in map(AddFile.from_json, self._files.values())}
-        if len(files) != len(self._files):
-            raise DamagedLog(
-                f"{self._location}: the log up to version {number} has a file twice, with different deletion "
-                f"vectors: a commit before it is damaged; restore that, or {ANEW}"
-            )
         return Snapshot(
             location=self._location,
             number=number,
             protocol=self._protocol,
             metadata=self._metadata,
-            files=files,
+            logged=LoggedFiles(tuple(self._checkpoint), self._since),
             transactions=self._transactions,
             infos=self._infos,
             tombstones=tuple(self._tombstones),
@@ -281,9 +330,9 @@ class _Replay:
     def _take(self, name: str, told: Mapping[str, Any]) -> None:
         match name:
             case "add":
-                self._files[key_of(told)] = told
+                self._since[key_of(told)] = told
             case "remove":
-                self._files.pop(key_of(told), None)
+                self._since[key_of(told)] = None
                 if self._with_tombstones:
                     self._tombstones.append(Tombstone.from_json(told))
             case "txn":

@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# isal has no types.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportAttributeAccessIssue=false
-from isal import isal_zlib
+from ddb_lake.replica.checksum import crc32
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -99,4 +97,4 @@ def _places(hashes: I64, least: int, most: int, words: int) -> I64:
 
 
 def _sum(words: npt.NDArray[Any], page: int) -> int:
-    return isal_zlib.crc32(words[page * PAGE_WORDS : (page + 1) * PAGE_WORDS])
+    return crc32(words[page * PAGE_WORDS : (page + 1) * PAGE_WORDS])
