@@ -81,4 +81,5 @@ def faulty(tables: Lake, fault: Fault | None) -> tuple[Replica, FaultyStore]:
     """The replica as a process sees it whose storage has a fault."""
     replica = tables.replica
     store = FaultyStore(replica.location, fault)
-    return Replica(replica.location, TABLE_ID, tables.log, replica.wanted_strategy, store=store), store
+    wanted = replica.wanted_strategy, replica.wanted_partitioning
+    return Replica(replica.location, TABLE_ID, tables.log, *wanted, store), store

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from hashlib import blake2b
 from pathlib import Path
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable
 
-from ddb_lake.replica import ChangeLog, Column, Location, Replica
+from ddb_lake.replica import ChangeLog, Column, Location, PartitionColumn, Replica
 from ddb_lake.replica.strategy import Strategy
 from ddb_lake.windows import Window, to_us
 
@@ -51,7 +52,10 @@ class Key:
 
     @property
     def hash(self) -> int:
-        """Few values, so that different keys collide."""
+        """Few values, so that different keys collide; of ids that begin with ~ spread ones, as real hashes are."""
+        if self.id.startswith("~"):
+            digest = blake2b(f"{self.id} {self.seq}".encode(), digest_size=8).digest()
+            return int.from_bytes(digest, "little", signed=True)
         return len(self.id) + (1 if isinstance(self.seq, Decimal) else 0)
 
     def row(self) -> dict[str, object]:
@@ -156,9 +160,15 @@ class Wanted:
     strategy = Strategy.DELETION_VECTORS
 
 
-def lake(folder: Path, table_id: str = TABLE_ID, strategy: Strategy | None = None) -> Lake:
+def lake(
+    folder: Path,
+    table_id: str = TABLE_ID,
+    strategy: Strategy | None = None,
+    partitioning: Iterable[PartitionColumn] = (),
+) -> Lake:
     log = ChangeLog(Location(str(folder / "changes")), table_id)
-    return Lake(log, Replica(Location(str(folder / "replica")), table_id, log, strategy or Wanted.strategy))
+    location = Location(str(folder / "replica"))
+    return Lake(log, Replica(location, table_id, log, strategy or Wanted.strategy, partitioning))
 
 
 def writes(history: Iterable[Change], items: dict[Key, str] | None = None) -> list[Change]:
@@ -211,6 +221,7 @@ def foreign_commit(location: Location) -> None:
         [],
         mode="append",
         schema=table.schema(),
+        partition_by=table.metadata().partition_columns,
         commit_properties=CommitProperties(custom_metadata={"userMetadata": "nightly maintenance"}),
     )
 

@@ -134,6 +134,18 @@ def test_a_commit_tells_what_it_did_row_by_row(tmp_path: Path):
     assert tables.replica.count() == len(tables.items()) == 3
 
 
+def test_a_key_that_is_written_again_after_its_delete_is_told_as_inserted(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.bootstrap({Key("a"): "0"})
+    tables.decode(window(0, 15), [put("b", 1, "1"), put("beside b", 1, "1")])
+    tables.decode(window(15, 30), [delete("b", 16)])
+    tables.decode(window(30, 45), [put("b", 31, "2")])
+    for start in (0, 15):
+        tables.replica.apply(window(start, start + 15))
+    done = tables.replica.apply(window(30, 45))
+    assert (done.inserted, done.updated, done.deleted, done.rows_after) == (1, 0, 0, len(tables.items()))
+
+
 @pytest.mark.parametrize("changes", [[], [delete("unknown", 1)]], ids=["no change", "changes without effect"])
 def test_a_window_without_effect_is_covered_by_a_commit_all_the_same(tmp_path: Path, changes: list[Change]):
     tables = lake(tmp_path)

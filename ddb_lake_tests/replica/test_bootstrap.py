@@ -114,6 +114,13 @@ def test_a_later_export_replaces_rows_columns_and_coverage(tmp_path: Path):
     assert tables.replica.apply(window(0, 15)).path == "before_bootstrap"
 
 
+def test_another_export_of_the_same_time_replaces_the_rows_as_well(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.bootstrap({Key("a"): "0"})
+    tables.bootstrap({Key("b"): "0"}, "02-export")
+    assert tables.items() == {Key("b"): "0"}
+
+
 def test_an_earlier_export_can_not_replace_a_later_one(tmp_path: Path):
     tables = lake(tmp_path)
     tables.bootstrap({Key("a"): "0"}, "02-export", minute(60))

@@ -1,6 +1,7 @@
 """Windows in any order, split and repeated anyhow, make the replica the source table: against a model."""
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -10,6 +11,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ddb_lake.replica import PartitionColumn
 from ddb_lake.windows import Window, covers, merge, missing
 from ddb_lake_tests.replica.histories import Change, Key, Lake, T, exported, lake, minute, state, us, window
 
@@ -55,20 +57,22 @@ def splits(draw: st.DrawFn) -> list[Window]:
     return [window(start, end) for start, end in pairwise(bounds)]
 
 
-def bootstrapped(folder: str, history: list[Change]) -> tuple[Lake, dict[Key, str]]:
+def bootstrapped(
+    folder: str, history: list[Change], partitioning: Iterable[PartitionColumn] = ()
+) -> tuple[Lake, dict[Key, str]]:
     """A replica of the state at T, as an export shows it: no write time or tie-break of its own."""
     before = [
         replace(change, time_us=change.time_us - us(FIRST) + us(0)) for change in history if change.time_us < us(0)
     ]
     items = state({}, before, minute(-FIRST))
-    tables = lake(Path(folder))
+    tables = lake(Path(folder), partitioning=partitioning)
     tables.bootstrap(items)
     return tables, items
 
 
-def applicable(tables: Lake) -> list[Window]:
-    """The decoded exports that the full export at T can be followed by."""
-    return [span for span in tables.log.spans() if span.start >= T]
+def applicable(tables: Lake, since: datetime = T) -> list[Window]:
+    """The decoded exports that a full export can be followed by."""
+    return [span for span in tables.log.spans() if span.start >= since]
 
 
 def cut(span: Window, time: datetime) -> list[Window]:

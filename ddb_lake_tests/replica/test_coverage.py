@@ -93,6 +93,15 @@ def test_after_the_cleanup_of_all_our_commits_the_gapless_stretch_is_left(
     assert tables.replica.bootstrap_time() == T
 
 
+def test_after_the_cleanup_the_next_window_adds_to_what_is_left(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.bootstrap({Key("a"): "0"})
+    apply(tables, window(0, 15))
+    forget_commits(tables.replica.location)
+    apply(tables, window(15, 30))
+    assert tables.replica.coverage() == (window(0, 30),)
+
+
 def test_after_the_cleanup_the_same_bootstrap_still_keeps_the_windows(tmp_path: Path):
     tables = lake(tmp_path)
     tables.bootstrap({Key("a"): "0"})

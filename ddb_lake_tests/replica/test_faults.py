@@ -273,6 +273,33 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path):
         tables.replica.snapshot()
 
 
+def test_a_checkpoint_that_lacks_a_part_is_none(tmp_path: Path):
+    tables, left = started(tmp_path)
+    version = tables.replica.apply(window(0, 15)).version
+    log = Path(tables.replica.location.uri) / "_delta_log"
+    DeltaTable(tables.replica.location.uri).create_checkpoint()
+    (log / "_last_checkpoint").unlink()
+    whole = log / f"{version:020}.checkpoint.parquet"
+    first = log / f"{version:020}.checkpoint.0000000001.0000000002.parquet"
+    pl.read_parquet(whole).filter(pl.col("add").struct.field("path").is_null()).write_parquet(first)
+    whole.unlink()
+    assert tables.replica.count() == len(left)
+
+
+def test_a_removal_that_names_another_vector_is_noticed(tmp_path: Path):
+    tables, _ = started(tmp_path)
+    tables.replica.apply(window(0, 15))
+    tables.decode(window(15, 30), [put("k2", 16, "2")])
+    tables.replica.apply(window(15, 30))
+    commit = sorted((Path(tables.replica.location.uri) / "_delta_log").glob("*.json"))[-1]
+    actions = [orjson.loads(line) for line in commit.read_bytes().splitlines()]
+    (removed,) = (action["remove"] for action in actions if "remove" in action)
+    removed["deletionVector"]["offset"] += 1
+    commit.write_bytes(b"\n".join(map(orjson.dumps, actions)))
+    with pytest.raises(DamagedLog, match="has a file twice"):
+        tables.replica.count()
+
+
 def test_a_file_whose_rows_nobody_has_told_has_them_told_once_it_has_a_vector(tmp_path: Path):
     tables = lake(tmp_path)
     tables.bootstrap({Key(f"k{number}"): "0" for number in range(4)})

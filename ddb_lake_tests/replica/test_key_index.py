@@ -161,6 +161,16 @@ def test_among_many_rows_each_is_found_and_nothing_else(tmp_path: Path):
     assert made_again == 0
 
 
+def test_a_segment_of_another_file_is_noticed_by_whichever_key_is_searched(tmp_path: Path):
+    table = Table(tmp_path)
+    items = spread(40)
+    mine, other = (table.add(part, indexed=True) for part in (items[::2], items[1::2]))
+    foreign = table.segment(other).read_bytes()
+    for item in items[::2]:
+        table.segment(mine).write_bytes(foreign)
+        assert table.find([item]) == (table.expected([item]), 1)
+
+
 def test_a_key_beyond_the_bounds_of_a_file_is_not_there(tmp_path: Path):
     table = Table(tmp_path, told=False)
     table.add([Item(hash, f"{hash}") for hash in range(1000, 2000)], indexed=True)

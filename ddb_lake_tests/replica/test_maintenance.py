@@ -25,6 +25,7 @@ from ddb_lake_tests.replica.histories import (
     change_frame,
     delete,
     lake,
+    minute,
     put,
     told,
     window,
@@ -284,6 +285,37 @@ def test_a_window_goes_on_after_folds_that_came_first(tmp_path: Path):
     assert tables.items() == items
 
 
+def vectors_named(tables: Lake) -> list[str]:
+    """The commits that name a deletion vector."""
+    log = Path(tables.replica.location.uri) / "_delta_log"
+    return [commit.name for commit in sorted(log.glob("*.json")) if '"deletionVector"' in commit.read_text()]
+
+
+def test_no_commit_of_a_fold_gives_a_vector_to_a_table_that_copies_on_write(tmp_path: Path):
+    tables = lake(tmp_path, strategy=Strategy.COPY_ON_WRITE)
+    tables.bootstrap({Key("there"): "0"})
+    for number in range(4):
+        tables.decode(window(10 * number, 10 * number + 10), [put(f"new{number}", 10 * number + 1, "1")])
+        tables.replica.apply(window(10 * number, 10 * number + 10))
+    tables.decode(window(40, 50), [put("new1", 45, "2")])
+    interrupted(tables, lambda: tables.replica.apply(window(40, 50))).maintain(EAGER)
+    assert vectors_named(tables) == []
+    assert tables.items() == {
+        Key("there"): "0",
+        **{Key(f"new{number}"): "2" if number == 1 else "1" for number in range(4)},
+    }
+
+
+def test_a_file_whose_last_row_dies_is_removed(tmp_path: Path, vectors: None):
+    tables = lake(tmp_path)
+    tables.bootstrap({Key("a"): "0", Key("b"): "0"})
+    tables.decode(window(0, 15), [put("a", 1, "1"), delete("b", 2)])
+    tables.replica.apply(window(0, 15))
+    snapshot = tables.replica.snapshot()
+    assert snapshot is not None
+    assert [(each.rows, each.dead) for each in snapshot.files.values()] == [(1, 0)]
+
+
 def objects(tables: Lake, kind: str) -> set[str]:
     root = Path(tables.replica.location.uri)
     return {str(path.relative_to(root)) for path in root.rglob(kind) if "_delta_log" not in path.parts}
@@ -318,6 +350,15 @@ def test_the_vacuum_removes_what_no_version_needs_and_nothing_else(tmp_path: Pat
     tables.decode(window(90, 105), [put("k0", 91, "late")])
     tables.replica.apply(window(90, 105))
     assert tables.items() == items | {Key("k0"): "late"}
+
+
+def test_a_bootstrap_that_waits_for_its_commit_outlives_the_vacuum(tmp_path: Path):
+    tables, _ = grown(tmp_path)
+    tables.stage({Key("next"): "0"}, "02-export", minute(60))
+    age(tables, 90, log=False)
+    tables.replica.maintain(EAGER)
+    tables.replica.commit_bootstrap("02-export")
+    assert tables.items() == {Key("next"): "0"}
 
 
 def test_removed_files_stay_for_the_retention(tmp_path: Path, vectors: None):
@@ -384,6 +425,19 @@ def test_a_table_moves_either_way_in_one_commit_and_back(tmp_path: Path, there: 
     del items[Key("fresh")]
     assert tables.items() == items
     read_by_all(tables.replica.location.uri, NAMES)
+
+
+def test_a_window_that_marks_a_marked_file_during_a_conversion_is_kept_by_it(tmp_path: Path, vectors: None):
+    tables = lake(tmp_path)
+    tables.bootstrap({Key(f"k{number}"): "0" for number in range(8)})
+    tables.decode(window(0, 15), [put("k0", 1, "1")])
+    tables.replica.apply(window(0, 15))
+    tables.decode(window(15, 30), [put("k2", 16, "2")])
+    interrupted(tables, lambda: tables.replica.apply(window(15, 30))).convert(Strategy.COPY_ON_WRITE)
+    assert tables.items() == {**{Key(f"k{number}"): "0" for number in range(8)}, Key("k0"): "1", Key("k2"): "2"}
+    snapshot = tables.replica.snapshot()
+    assert snapshot is not None
+    assert not any(each.deletion_vector for each in snapshot.files.values())
 
 
 def test_a_window_that_comes_during_a_conversion_is_kept_by_it(tmp_path: Path, strategy: Strategy):

@@ -195,6 +195,42 @@ def test_after_the_cleanup_an_empty_export_still_covers_its_time(tables: Lake):
     assert tables.items() == ITEMS | {Key("k"): "1"}
 
 
+def test_an_export_that_another_one_overlaps_counts_to_its_own_end(tables: Lake):
+    history = [put("k", 35, "1"), delete("k", 45)]
+    take(tables, history, window(30, 40), window(10, 15))
+    for span in (window(10, 20), window(0, 60)):
+        tables.decode(span, exported(history, span, ITEMS))
+    tables.replica.apply(window(10, 20))
+    assert tables.items() == ITEMS
+
+
+def test_what_is_written_at_the_very_end_of_an_export_is_later_than_what_it_leaves_out(tables: Lake):
+    history = [put("k", 5, "1"), delete("k", 20), put("k", 30, "2")]
+    take(tables, history, window(0, 15))
+    for span in (window(0, 30), window(30, 45)):
+        tables.decode(span, exported(history, span, ITEMS))
+    tables.replica.apply(window(0, 45))
+    assert tables.items() == ITEMS | {Key("k"): "2"}
+
+
+def test_a_delete_that_another_export_tells_of_the_same_microsecond_wins(tables: Lake):
+    tables.decode(window(20, 30), [delete("k", 20)])
+    tables.replica.apply(window(25, 30))
+    tables.decode(window(15, 25), [put("k", 20, "1", 5)])
+    tables.replica.apply(window(15, 18))
+    assert tables.items() == ITEMS
+
+
+def test_an_export_counts_against_rows_of_exports_that_the_log_has_forgotten(tables: Lake):
+    history = [put("k", 17, "1"), delete("k", 19)]
+    take(tables, history, window(0, 15), window(15, 18))
+    assert Key("k") in tables.items()
+    forget_commits(tables.replica.location)
+    tables.decode(window(0, 20), exported(history, window(0, 20), ITEMS))
+    tables.replica.apply(window(5, 10))
+    assert tables.items() == ITEMS
+
+
 def test_exports_that_do_not_overlap_open_no_file_of_another(tables: Lake):
     history = [put("k", 5, "1"), put("k", 20, "2")]
     take(tables, history, NARROW)

@@ -1,7 +1,8 @@
 """Histories of everything that may happen to a replica, against a dictionary: none may make a difference.
 
-Windows in any order, repeated, overlapped; crashes at every step; lost answers; folds, vacuums, checkpoints, lost and
-damaged indexes, moves between the strategies. `make test-replica-1000` runs a thousand of them.
+Windows in any order, repeated, overlapped; crashes at every step; lost answers; folds, vacuums, checkpoints,
+forgotten commits, lost and damaged indexes, moves between the strategies, later bootstraps, partitions.
+`make test-replica-1000` runs a thousand of them.
 """
 
 import contextlib
@@ -22,17 +23,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
+    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 
+from ddb_lake.replica import DatePart, HashBucket, PartitionColumn
 from ddb_lake.replica.folding import FoldPolicy
 from ddb_lake.replica.strategy import Strategy
 from ddb_lake.windows import Window, missing
 from ddb_lake_tests.replica.faulty import Crash, Fault, faulty
-from ddb_lake_tests.replica.histories import Change, Key, T, exported, minute, state, us, window
-from ddb_lake_tests.replica.readers import by_delta_rs, by_polars, by_the_protocol, ordered
+from ddb_lake_tests.replica.histories import Change, Key, Lake, T, exported, forget_commits, minute, state, us, window
+from ddb_lake_tests.replica.readers import by_delta_rs, by_kernel, by_polars, by_the_protocol, ordered
 from ddb_lake_tests.replica.test_convergence import (
     FIRST,
     LAST,
@@ -62,19 +65,31 @@ faults = st.builds(
 )
 
 
-MANY_KEYS = [Key(name, seq) for name in ("a", "b", "cc", "dd") for seq in (1, 2, Decimal("1.5"))]
-"""Of few hashes, so that keys collide."""
+SEQUENCES = (1, 2, Decimal("1.5"))
+
+KEYS = {
+    "hashes collide": [Key(name, seq) for name in ("a", "b", "cc", "dd") for seq in SEQUENCES],
+    "hashes are spread": [Key(name, seq) for name in ("~a", "~b", "~cc", "~dd", "~e", "~f") for seq in SEQUENCES],
+}
+
+PARTITIONINGS: list[tuple[PartitionColumn, ...]] = [
+    (),
+    (),
+    (HashBucket(2),),
+    (DatePart("value", "day"),),
+    (DatePart("value", "day"), HashBucket(3)),
+]
 
 
-def dense_history(seed: int) -> list[Change]:
-    """A history in which most keys are alive most of the time, and writes meet at the same microsecond."""
+def dense_history(seed: int, keys: list[Key], deletes: float) -> list[Change]:
+    """A history in which writes meet at the same microsecond, of values that begin with one of three days."""
     random = Random(seed)
     changes: list[Change] = []
     for number in range(90):
-        deleted = random.random() < 0.2
+        deleted = random.random() < deletes
         at = us(random.randrange(FIRST, LAST))
-        value, tie = (None, 0) if deleted else (f"{number}", random.randrange(99))
-        changes.append(Change(random.choice(MANY_KEYS), at, value, tie))
+        value, tie = (None, 0) if deleted else (f"2026-11-0{number % 3 + 1} {number}", random.randrange(99))
+        changes.append(Change(random.choice(keys), at, value, tie))
     return changes
 
 
@@ -90,25 +105,45 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     folder: str
 
-    @initialize(seed=st.integers(0, 2**32), first=st.sampled_from([Strategy.DELETION_VECTORS, *Strategy]))
-    def bootstrap(self, seed: int, first: Strategy) -> None:
+    @initialize(
+        seed=st.integers(0, 2**32),
+        first=st.sampled_from([Strategy.DELETION_VECTORS, *Strategy]),
+        keys=st.sampled_from(sorted(KEYS)),
+        deletes=st.sampled_from([0.2, 0.5]),
+        partitioning=st.sampled_from(PARTITIONINGS),
+    )
+    def bootstrap(
+        self, seed: int, first: Strategy, keys: str, deletes: float, partitioning: tuple[PartitionColumn, ...]
+    ) -> None:
         self.folder = tempfile.mkdtemp()
-        self.history = dense_history(seed)
-        self.tables, self.items = bootstrapped(self.folder, self.history)
+        self.history = dense_history(seed, KEYS[keys], deletes)
+        self.tables, self.items = bootstrapped(self.folder, self.history, partitioning)
+        self.since, self.reached, self.bootstraps = T, T, 1
+        self.forgetful = False
         self.tables.replica.convert(first)
 
     def decode(self, span: Window) -> None:
         self.tables.decode(span, exported(self.history, span))
 
     def decode_holes(self, span: Window) -> None:
-        since = Window(max(span.start, T), max(span.end, minute(1)))
-        for hole in missing(since, applicable(self.tables)):
+        since = Window(max(span.start, self.since), max(span.end, self.since + timedelta(minutes=1)))
+        for hole in missing(since, applicable(self.tables, self.since)):
             self.decode(hole)
 
     def check(self) -> None:
+        """Compare, if what is covered has no hole, and nothing later was applied and forgotten."""
         covered = self.tables.replica.coverage()
-        if len(covered) == 1 and covered[0].start == T:
+        if len(covered) == 1 and covered[0].start == self.since and covered[0].end >= self.reached:
             assert self.tables.items() == state(self.items, self.history, covered[0].end)
+
+    @invariant()
+    def is_tidy(self) -> None:
+        """What readers may not see, and the protocol forbids or costs for nothing."""
+        snapshot = self.tables.replica.snapshot()
+        assert snapshot is not None
+        copied = self.tables.replica.strategy() is Strategy.COPY_ON_WRITE
+        for file in snapshot.files.values():
+            assert file.dead < (1 if copied else file.rows or 1)
 
     @rule(span=windows())
     def decode_a_window(self, span: Window) -> None:
@@ -117,7 +152,8 @@ class ReplicaMachine(RuleBasedStateMachine):
     @rule(span=narrow_windows())
     def apply_a_window(self, span: Window) -> None:
         self.decode_holes(span)
-        self.tables.replica.apply(span)
+        done = self.tables.replica.apply(span)
+        assert done.rows_after == len(self.rows())
         self.check()
 
     @rule(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4), policy=st.none() | POLICIES)
@@ -130,7 +166,7 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     def apply_the_next_window(self, minutes: int) -> None:
         covered = self.tables.replica.coverage()
-        start = covered[0].end if covered and covered[0].start == T else T
+        start = covered[0].end if covered and covered[0].start == self.since else self.since
         if start < minute(LAST):
             self.apply_a_window(Window(start, min(start + timedelta(minutes=minutes), minute(LAST))))
 
@@ -153,9 +189,9 @@ class ReplicaMachine(RuleBasedStateMachine):
 
         self.unchanged(broken)
 
-    @rule(policy=POLICIES, minutes=st.integers(1, 9))
-    def apply_a_window_during_a_fold(self, policy: FoldPolicy, minutes: int) -> None:
-        """The fold is written, the window is committed, the fold is committed."""
+    @rule(work=POLICIES | st.sampled_from(list(Strategy)), minutes=st.integers(1, 9))
+    def apply_a_window_during_another_work(self, work: FoldPolicy | Strategy, minutes: int) -> None:
+        """A fold or a conversion is written, the window is committed, then the other."""
         self.apply_the_next_window(3)
         replica, store = faulty(self.tables, None)
         commit, rivals = store.put_if_absent, [minutes]
@@ -166,7 +202,37 @@ class ReplicaMachine(RuleBasedStateMachine):
             return commit(path, data)
 
         store.put_if_absent = late  # type: ignore[method-assign]
-        replica.maintain(policy)
+        if isinstance(work, FoldPolicy):
+            replica.maintain(work)
+        else:
+            replica.convert(work)
+        self.check()
+
+    @rule(minutes=st.integers(1, LAST - 1), fault=st.none() | faults)
+    def bootstrap_anew(self, minutes: int, fault: Fault | None) -> None:
+        """A later full export, whose commit replaces everything, or which breaks off and changes nothing."""
+        time = minute(minutes)
+        if time <= self.since:
+            return
+        self.bootstraps += 1
+        replica, _ = faulty(self.tables, fault)
+        items = state(self.items, self.history, time)
+        before = self.tables.items()
+        with contextlib.suppress(Crash, OSError):
+            Lake(self.tables.log, replica).bootstrap(items, f"{self.bootstraps:02}-export", time)
+        if self.tables.replica.bootstrap_time() == time:
+            self.since = self.reached = time
+            before = items
+        assert self.tables.items() == before
+
+    @rule()
+    def forget_what_was_committed(self) -> None:
+        """The cleanup of the log leaves the first stretch only of what is known to be covered."""
+        before = ordered(self.rows())
+        self.reached = max([self.reached, *(each.end for each in self.tables.replica.coverage())])
+        self.forgetful = True
+        forget_commits(self.tables.replica.location)
+        assert ordered(self.rows()) == before
         self.check()
 
     @rule()
@@ -219,7 +285,7 @@ class ReplicaMachine(RuleBasedStateMachine):
     @rule()
     def read_by_several(self) -> None:
         uri = self.tables.replica.location.uri
-        rows = ordered(by_the_protocol(uri, NAMES))
+        rows = ordered(by_kernel(uri, NAMES) if self.forgetful else by_the_protocol(uri, NAMES))
         assert rows == ordered(by_polars(uri, NAMES)) == ordered(by_delta_rs(uri, NAMES))
         assert len(rows) == self.tables.replica.count()
 
@@ -237,11 +303,11 @@ class ReplicaMachine(RuleBasedStateMachine):
         if not hasattr(self, "tables"):
             return
         # Only what is missing: to apply a window again might heal what went wrong.
-        for hole in missing(Window(T, minute(LAST)), self.tables.replica.coverage()):
+        for hole in missing(Window(self.since, minute(LAST)), self.tables.replica.coverage()):
             self.decode_holes(hole)
             self.tables.replica.apply(hole)
         assert self.tables.items() == state(self.items, self.history, minute(LAST))
-        assert self.tables.replica.coverage() == (window(0, LAST),)
+        assert self.tables.replica.coverage() == (Window(self.since, minute(LAST)),)
         shutil.rmtree(self.folder)
 
 
