@@ -16,6 +16,9 @@ from ddb_lake.replica.columns import Column
 PERSON = b"ddb_lake key"
 """Tells these hashes from others of the same text, such as the key hash itself."""
 
+AT_ONCE = 65536
+"""Rows whose keys' texts are in memory at once."""
+
 Fingerprints = npt.NDArray[np.uint64]
 
 
@@ -33,13 +36,14 @@ def fingerprints(frame: pl.DataFrame, keys: Iterable[str]) -> Fingerprints:
     parts = [_part(name, frame.schema[name]) for name in sorted(keys) if name in frame.columns]
     if not frame.height or not parts:
         return np.zeros(frame.height, dtype=np.uint64)
-    texts = frame.select(pl.concat_str(parts).cast(pl.Binary()).alias("key"))["key"].to_list()
+    key = pl.concat_str(parts).cast(pl.Binary()).alias("key")
     start = blake2b(digest_size=8, person=PERSON)
     digests = bytearray()
-    for text in texts:
-        state = start.copy()
-        state.update(text)
-        digests += state.digest()
+    for block in frame.iter_slices(AT_ONCE):
+        for text in block.select(key)["key"]:
+            state = start.copy()
+            state.update(text)
+            digests += state.digest()
     return np.frombuffer(bytes(digests), dtype="<u8")
 
 
