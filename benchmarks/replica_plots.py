@@ -113,7 +113,8 @@ def main() -> int:
     parser.add_argument("--changes", type=int, default=10_000, help="of the plot by rows (default: %(default)s)")
     options = parser.parse_args()
     mpl.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
-    rows: Rows = [row for file in options.results for row in json.loads(file.read_text()) if row["store"] == "disk"]
+    told: Rows = [row for file in options.results for row in json.loads(file.read_text())]
+    rows = [row for row in told if row["store"] == "disk" and row["contender"] in STYLES]
     by_rows = [row for row in rows if row["changes"] == options.changes]
     title = f"One window of {options.changes:,} changes with random keys, by size of the table"
     plot(by_rows, "rows", "rows of the table", title, options.target / "replica-cost-by-rows.png")

@@ -146,6 +146,7 @@ def of_maintenance(report: MaintenanceReport, strategy: Strategy) -> Metadata:
         "vacuumed_bytes": report.vacuumed.size,
         "checkpoint": report.checkpoint,
         "log_files_removed": report.log_files_removed,
+        "change_log_files_removed": report.change_log_files_removed,
         "seconds": dict(report.seconds),
         "data_files": report.files,
         "dead_rows": report.dead_rows,

@@ -344,6 +344,10 @@ class ChangeLog:
 
         return delta.repeat_on_conflict(self.location, attempt)
 
+    def clean_up(self) -> int:
+        """Remove what the Delta log needs no more, by `delta.logRetentionDuration`; return the number of files."""
+        return 0 if self.snapshot().table is None else commits.clean_up_log(self.store, self.location)
+
     def _account(self, table: Snapshot) -> Account:
         """Return what the log holds.
 

@@ -20,6 +20,7 @@ from ddb_lake.replica.delta_log import (
     require_writable,
     write_commit,
 )
+from ddb_lake.replica.delta_log.snapshot import LOG
 from ddb_lake.replica.key_index import read_data_file
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.store import TableStore
@@ -188,6 +189,16 @@ def write_checkpoint(location: Location) -> bool:
         _LOG.warning("%s: the checkpoint could not be written", location, exc_info=True)
         return False
     return True
+
+
+def clean_up_log(store: TableStore, location: Location) -> int:
+    """Remove what the log needs no more; return how many files that were.
+
+    By the table's own `delta.logRetentionDuration`, and never beyond the newest checkpoint.
+    """
+    before = len(store.names(LOG))
+    DeltaTable(location.uri, storage_options=location.options).cleanup_metadata()
+    return max(0, before - len(store.names(LOG)))
 
 
 def count_rows(store: TableStore, snapshot: Snapshot) -> int:

@@ -5,7 +5,7 @@ marks the same rows in the new file: it never waits for windows, nor makes them 
 Remove File" (`dataChange` false: the rows are only rearranged).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,20 +75,12 @@ def write_folded(
         DamagedDataFile: If a file is absent or is not what the log tells.
         DamagedDeletionVector: If it can't be told which rows are dead.
     """
-    where = str(snapshot.location)
-    dead = read_dead(store, sources, where)
-    partitions = set(snapshot.metadata.partition_columns)
-    types = {name: dtype for name, dtype in pl.Schema(snapshot.schema()).items() if name not in partitions}
-    frames = [
-        live_rows(store, file, dead[file.path]).with_columns(pl.lit(number, pl.Int64()).alias(_FILE))
-        for number, file in enumerate(sources)
-    ]
-    empty = pl.DataFrame(schema={**types, _FILE: pl.Int64(), POSITION: pl.Int64()})
-    rows = pl.concat([empty, *frames], how="diagonal").sort(KEY_HASH)
+    dead = read_dead(store, sources, str(snapshot.location))
+    rows = _gather(store, snapshot, sources, dead)
     origin_files, origin_rows = rows[_FILE].to_numpy(), rows[POSITION].to_numpy()
+    rows = rows.drop(_FILE, POSITION)
     file = None
     if rows.height:
-        rows = rows.select(list(types))
         partition = sources[0].partition
         folder = partition_folder(partition)
         if snapshot.has_deletion_vectors:
@@ -96,6 +88,20 @@ def write_folded(
         else:
             file = write_file(store, folder, "fold", rows, partition, QUICK_LEVEL)
     return FoldedFile(tuple(sources), dead, file, origin_files, origin_rows, sum(each.size for each in sources))
+
+
+def _gather(
+    store: TableStore, snapshot: Snapshot, sources: Sequence[AddFile], dead: Mapping[str, BitMap64]
+) -> pl.DataFrame:
+    """Return the live rows of some files by key hash, in the columns of the table, with where they come from."""
+    partitions = set(snapshot.metadata.partition_columns)
+    types = {name: dtype for name, dtype in pl.Schema(snapshot.schema()).items() if name not in partitions}
+    columns = {**types, _FILE: pl.Int64(), POSITION: pl.Int64()}
+    frames = [
+        live_rows(store, file, dead[file.path]).with_columns(pl.lit(number, pl.Int64()).alias(_FILE))
+        for number, file in enumerate(sources)
+    ]
+    return pl.concat([pl.DataFrame(schema=columns), *frames], how="diagonal").select(list(columns)).sort(KEY_HASH)
 
 
 def commit_folded(store: TableStore, snapshot: Snapshot, account: Account, folded: FoldedFile, reason: str) -> int:

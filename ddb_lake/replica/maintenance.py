@@ -4,13 +4,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from deltalake import DeltaTable
-
 from ddb_lake.replica import table as delta
-from ddb_lake.replica.commits import write_checkpoint
+from ddb_lake.replica.commits import clean_up_log, write_checkpoint
 from ddb_lake.replica.coverage import Account
 from ddb_lake.replica.delta_log import Snapshot
-from ddb_lake.replica.delta_log.snapshot import LOG
 from ddb_lake.replica.errors import ReplicaError
 from ddb_lake.replica.fold import Overtaken, commit_folded, discard, write_folded
 from ddb_lake.replica.folding import Fold, FoldPolicy, plan_folds
@@ -57,6 +54,7 @@ class MaintenanceReport:
         vacuumed: What was removed for good.
         checkpoint: Whether a checkpoint was written.
         log_files_removed: Files of the log that were cleaned up.
+        change_log_files_removed: The same of the change log's.
         seconds: How long each part took.
     """
 
@@ -68,6 +66,7 @@ class MaintenanceReport:
     vacuumed: Vacuumed
     checkpoint: bool
     log_files_removed: int
+    change_log_files_removed: int = 0
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
 
@@ -171,10 +170,7 @@ def maintain(
     snapshot, _ = read()
     checkpoint = snapshot.commits_since_checkpoint > 0 and write_checkpoint(location)
     at = timed("checkpoint", at)
-    before = len(store.names(LOG))
-    # By the table's own delta.logRetentionDuration, and never beyond the newest checkpoint.
-    DeltaTable(location.uri, storage_options=location.options).cleanup_metadata()
-    removed = before - len(store.names(LOG))
+    removed = clean_up_log(store, location)
     at = timed("cleanup", at)
     snapshot, account = read_with_tombstones()
     vacuumed = vacuum(store, snapshot, account)
@@ -190,6 +186,6 @@ def maintain(
         folded=folded,
         vacuumed=vacuumed,
         checkpoint=checkpoint,
-        log_files_removed=max(0, removed),
+        log_files_removed=removed,
         seconds=seconds,
     )

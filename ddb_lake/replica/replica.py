@@ -1,7 +1,7 @@
 """The replica: a plain Delta table with a source table's current state, kept by either strategy."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, NoReturn
 
@@ -204,7 +204,7 @@ class Replica:
     # Keeping it
 
     def maintain(self, policy: FoldPolicy | None = None) -> MaintenanceReport:
-        """Fold files, write a checkpoint, clean the log up and vacuum: safe beside windows that run.
+        """Fold files, write a checkpoint, clean the logs up and vacuum: safe beside windows that run.
 
         Raises:
             NotBootstrapped: If there is no table yet.
@@ -212,7 +212,8 @@ class Replica:
             TooManyConflicts: If others win every try at a fold's commit.
         """
         keys = key_names(self.columns() or self._raise_not_bootstrapped(), str(self.location))
-        return maintain(
+        cleaned_up = self.change_log.clean_up()
+        report = maintain(
             self.store,
             self.location,
             self._read,
@@ -220,6 +221,7 @@ class Replica:
             keys,
             policy or FoldPolicy(),
         )
+        return replace(report, change_log_files_removed=cleaned_up)
 
     def convert(self, strategy: Strategy) -> Converted:
         """Move the table to a strategy, in one commit.

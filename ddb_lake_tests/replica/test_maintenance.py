@@ -399,6 +399,24 @@ def test_checkpoints_and_cleanup_keep_opening_flat(tmp_path: Path):
     assert tables.replica.coverage() == (window(0, 90),)
 
 
+def test_the_change_log_s_own_log_is_cleaned_up_as_well(tmp_path: Path):
+    tables, items = grown(tmp_path)
+    location = tables.log.location
+    DeltaTable(location.uri).alter.set_table_properties({"delta.logRetentionDuration": "interval 1 days"})
+    DeltaTable(location.uri).create_checkpoint()
+    log = Path(location.uri) / "_delta_log"
+    for file in log.glob("*.json"):
+        then = time.time() - 3 * 86400
+        os.utime(file, (then, then))
+    before = len(list(log.glob("*.json")))
+    report = tables.replica.maintain(EAGER)
+    assert report.change_log_files_removed == before - len(list(log.glob("*.json"))) > 0
+    assert tables.log.coverage() == (window(0, 90),)
+    tables.decode(window(90, 105), [put("k0", 91, "late")])
+    tables.replica.apply(window(90, 105))
+    assert tables.items() == items | {Key("k0"): "late"}
+
+
 @pytest.mark.parametrize("there", list(Strategy), ids=lambda each: each.value)
 def test_a_table_moves_either_way_in_one_commit_and_back(tmp_path: Path, there: Strategy, strategy: Strategy):
     tables, items = grown(tmp_path)
