@@ -51,8 +51,10 @@ bench-replica-matrix: $(ENVIRONMENT) $(BENCH_ENVIRONMENT) ## the same of 1, 5 an
 	@mkdir -p $(RESULTS)
 	@$(BIN)/python benchmarks/replica.py --rows 1000000 --changes 1000,10000,100000 --json $(RESULTS)/replica-1m.json
 	@$(BIN)/python benchmarks/replica.py --rows 5000000 --changes 1000,10000,100000 --json $(RESULTS)/replica-5m.json
-	@$(BIN)/python benchmarks/replica.py --rows 20000000 --changes 1000,10000,100000 --rounds 2 \
-		--without ddb_lake/copy_on_write --json $(RESULTS)/replica-20m.json
+	@$(BIN)/python benchmarks/replica.py --rows 20000000 --changes 1000,10000,100000 --rounds 1 \
+		--json $(RESULTS)/replica-20m.json
+	@$(BIN)/python benchmarks/replica.py --rows 20000000 --rounds 5 \
+		--contenders ddb_lake/deletion_vectors,delta-rs/merge --json $(RESULTS)/replica-20m-pair.json
 	@$(BIN)/python benchmarks/replica.py --store s3 --json $(RESULTS)/replica-1m-s3.json
 
 bench-replica-cycles: $(ENVIRONMENT) ## thousands of windows with folds; ROWS=… CHANGES=… WINDOWS=… JSON=FILE
