@@ -26,7 +26,7 @@ from ddb_lake.replica.columns import (
 )
 from ddb_lake.replica.coverage import Account, commit_note, require_account
 from ddb_lake.replica.data_files import FILE_BYTES, FILE_ROWS, DataFile, live_rows, partition_folder, write_file
-from ddb_lake.replica.delta_log import Snapshot, read_snapshot
+from ddb_lake.replica.delta_log import AddFile, Snapshot, read_snapshot
 from ddb_lake.replica.delta_log.deletion_vectors import read_vectors
 from ddb_lake.replica.errors import InvalidFrame, NotDecoded
 from ddb_lake.replica.location import Location
@@ -124,7 +124,7 @@ class ChangeLogSnapshot:
         names = [*CHANGE_METADATA, *(column.name for column in self.columns)]
         within = pl.col(WRITE_TIME).is_between(window.start_us, window.end_us, closed="left")
         empty = pl.DataFrame(schema=self._types(names))
-        return pl.concat([empty, *(block.filter(within) for block in self._scan(window, None, names))])
+        return pl.concat([empty, *(block.filter(within) for block in self._scan(self._files(window), names))])
 
     def read_exports(self, spans: Collection[Window], names: Sequence[str]) -> pl.DataFrame:
         """Return `_export` and the named columns of all changes of some exports."""
@@ -139,21 +139,48 @@ class ChangeLogSnapshot:
         for block in self._scan_exports(spans, wanted):
             yield block.filter(pl.col(DELETED), pl.col(WRITE_TIME) >= since_us).select(names)
 
-    def _scan_exports(self, spans: Collection[Window], names: Sequence[str]) -> Iterator[pl.DataFrame]:
-        if spans:
-            hull = Window(min(each.start for each in spans), max(each.end for each in spans))
-            yield from self._scan(hull, {export_name(each) for each in spans}, names)
+    def empty(self) -> Spans:
+        """Return those exports that have no change: as the account tells, or as the table has none of theirs."""
+        if self.account.empty is not None or self.table is None:
+            return self.account.empty or Spans()
+        named = {file.partition.get(EXPORT) for file in self.table.files.values()}
+        return Spans().adding(each for each in self.account.spans.all() if export_name(each) not in named)
 
-    def _scan(self, window: Window, exports: Collection[str] | None, names: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Yield the rows of a window's quarter-hours, of some exports or all, file by file."""
-        if self.table is None:
+    def _scan_exports(self, spans: Collection[Window], names: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield the rows of some exports.
+
+        Raises:
+            NotDecoded: If an export had changes, and has none any more: what it leaves out would count.
+        """
+        if not spans:
             return
+        hull = Window(min(each.start for each in spans), max(each.end for each in spans))
+        files = self._files(hull, {export_name(each) for each in spans})
+        if self.account.empty is not None:
+            found = {file.partition.get(EXPORT) for file in files}
+            lost = [each for each in spans if export_name(each) not in found and each not in self.account.empty]
+            if lost:
+                raise NotDecoded(
+                    f"{self.store} no longer has the changes of the exports of {', '.join(map(str, sorted(lost)))}: "
+                    "decode them again first (materialise decoded_items of their windows)"
+                )
+        yield from self._scan(files, names)
+
+    def _files(self, window: Window, exports: Collection[str] | None = None) -> list[AddFile]:
+        """Return the files of a window's quarter-hours, of some exports or all."""
+        if self.table is None:
+            return []
         first, last = _key(window.start), _key(from_us(window.end_us - 1))
-        files = [
+        return [
             file
             for file in self.table.logged.between(WINDOW, first, last)
             if exports is None or file.partition.get(EXPORT) in exports
         ]
+
+    def _scan(self, files: Sequence[AddFile], names: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield the rows of some files, one after the other."""
+        if not files:
+            return
         vectors = {each.path: each.deletion_vector for each in files if each.deletion_vector is not None}
         dead = read_vectors(self.store, vectors, str(self.store))
         types = self._types(names)
@@ -321,8 +348,11 @@ class ChangeLog:
             assert snapshot.table is not None
             added(snapshot.columns, staged.columns, str(self.location))
             window = staged.window
+            account = snapshot.account.covering([window])
+            empty = snapshot.empty()
+            empty = empty.without(window) if staged.changes else empty.adding([window])
             note = commit_note(
-                snapshot.account.covering([window]),
+                replace(account, empty=empty),
                 {"did": "replace", "exports": encode_spans(Spans().adding([window])), "changes": staged.changes},
             )
             version = commits.replace_partition(
@@ -351,17 +381,16 @@ class ChangeLog:
     def _account(self, table: Snapshot) -> Account:
         """Return what the log holds.
 
-        After the log's cleanup the rows still name their exports, and of the rest of the gapless stretch it
-        is known that exports without any change cover it: each hole counts as one such export. Forgotten is
-        only where an export without any change overlapped one with changes; decode it again to have it tell.
+        After the log's cleanup the rows still name their exports. The rest of the gapless stretch is `unknown`: of
+        an export without any change, or of one whose changes were removed. Decoded again it tells.
         """
         account = require_account(self.location, table, self.table_id, REMEDY, table.infos)
         if not account.unknown:
             return account
         exports = {value for file in table.files.values() if (value := file.partition.get(EXPORT)) is not None}
         named = account.spans.adding(map(export_window, exports))
-        empty = [hole for stretch in account.unknown for hole in missing(stretch, named.union())]
-        return replace(account, spans=named.adding(empty), unknown=())
+        holes = tuple(hole for stretch in account.unknown for hole in missing(stretch, named.union()))
+        return replace(account, spans=named, unknown=holes)
 
 
 class _Spool:

@@ -67,12 +67,14 @@ class Account:
         spans: The windows of the exports that were taken in.
         bootstrap: What a replica builds upon; None for a change log.
         unknown: Covered time of whose exports the log's cleanup has left no trace, as disjoint windows in order.
+        empty: Of a change log, those of `spans` that have no change; None where that was not told.
     """
 
     table_id: str
     spans: Spans = field(default_factory=Spans)
     bootstrap: Bootstrap | None = None
     unknown: tuple[Window, ...] = ()
+    empty: Spans | None = None
 
     @property
     def coverage(self) -> tuple[Window, ...]:
@@ -137,6 +139,7 @@ def encode(account: Account) -> dict[str, Any]:
         else {"export_id": bootstrap.export_id, "time": format_time(bootstrap.time)},
         "exports": encode_spans(account.spans),
         "unknown": encode_windows(account.unknown),
+        **({} if account.empty is None else {"empty": encode_spans(account.empty)}),
     }
 
 
@@ -153,6 +156,7 @@ def decode(told: Mapping[str, Any]) -> Account:
         spans=decode_spans(told["exports"]),
         bootstrap=None if bootstrap is None else Bootstrap(bootstrap["export_id"], parse_time(bootstrap["time"])),
         unknown=tuple(Window(parse_time(start), parse_time(end)) for start, end in told["unknown"]),
+        empty=decode_spans(told["empty"]) if "empty" in told else None,
     )
 
 

@@ -150,7 +150,7 @@ def fold_actions(store: TableStore, snapshot: Snapshot, folded: FoldedFile) -> t
     actions = [file.remove(now, data_change=False) for file in current.values()]
     if folded.file is None:
         return actions, 0
-    if tuple(current.values()) == folded.sources:
+    if [each.key for each in current.values()] == [each.key for each in folded.sources]:
         return [*actions, folded.file.add_file().add(data_change=False)], 0
     changed = [source.path for source in folded.sources if source.path in current and current[source.path] != source]
     dead_now = read_dead(store, [current[path] for path in changed], str(snapshot.location))

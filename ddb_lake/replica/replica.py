@@ -558,7 +558,7 @@ class Replica:
             for each in account.coverage
             if each.end > batch[0].start
         ]
-        lost = [hole for each in later for hole in missing(each, log.account.coverage)]
+        lost = [hole for each in later for hole in missing(each, log.account.spans.union())]
         if lost:
             told = ", ".join(str(hole) for hole in lost)
             raise NotDecoded(

@@ -74,6 +74,18 @@ class Spans:
             runs.append(Run(start, window.duration, count))
         return Spans(tuple(sorted(runs)))
 
+    def without(self, window: Window) -> "Spans":
+        """Return the set without a window."""
+        runs: list[Run] = []
+        for run in self.runs:
+            if not run.holds(window):
+                runs.append(run)
+                continue
+            before = (window.start - run.start) // run.length
+            parts = Run(run.start, run.length, before), Run(window.end, run.length, run.count - before - 1)
+            runs += [part for part in parts if part.count]
+        return Spans(tuple(sorted(runs)))
+
     def touching(self, window: Window) -> tuple[Window, ...]:
         """Return those that have an instant in common with `window`, in order."""
         return tuple(sorted(each for run in self.runs for each in run.touching(window)))

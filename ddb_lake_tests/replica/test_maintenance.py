@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from ddb_lake.replica import Column, Location, Replica
-from ddb_lake.replica.delta_log import AddFile, DeletionVector
+from ddb_lake.replica.delta_log import AddFile, DeletionVector, Note, Operation, write_commit
 from ddb_lake.replica.errors import DamagedDataFile, NotBootstrapped
 from ddb_lake.replica.folding import FoldPolicy, plan_folds
 from ddb_lake.replica.store import ObjectTableStore
@@ -456,6 +456,20 @@ def test_a_window_that_marks_a_marked_file_during_a_conversion_is_kept_by_it(tmp
     snapshot = tables.replica.snapshot()
     assert snapshot is not None
     assert not any(each.deletion_vector for each in snapshot.files.values())
+
+
+def test_a_conversion_does_not_mind_what_else_is_told_of_a_file(tmp_path: Path, vectors: None):
+    tables, items = grown(tmp_path)
+
+    def tag() -> None:
+        snapshot = tables.replica.snapshot()
+        assert snapshot is not None
+        told = [replace(each, more={"tags": {"seen": "yes"}}) for each in snapshot.files.values()]
+        actions = [each.add(data_change=False) for each in told]
+        write_commit(tables.replica.store, snapshot.number + 1, actions, Note("", {}), Operation("ADD TAGS"))
+
+    assert interrupted(tables, tag).convert(Strategy.COPY_ON_WRITE).files_rewritten
+    assert tables.items() == items
 
 
 def test_a_window_that_comes_during_a_conversion_is_kept_by_it(tmp_path: Path, strategy: Strategy):

@@ -4,9 +4,12 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ddb_lake.replica import coverage
+from ddb_lake.replica.errors import NotDecoded
 from ddb_lake.replica.spans import Spans, decode_spans, encode_spans
 from ddb_lake.windows import Window
 from ddb_lake_tests.replica.histories import (
@@ -186,13 +189,77 @@ def test_an_export_that_is_decoded_but_not_applied_yet_does_not_reach_ahead(tabl
     assert tables.items() == ITEMS
 
 
-def test_after_the_cleanup_an_empty_export_still_covers_its_time(tables: Lake):
+def test_after_the_cleanup_an_export_without_rows_has_to_tell_again_whether_it_had_any(tables: Lake):
     for span in (NARROW, window(15, 30), window(30, 45)):
         tables.decode(span, exported([put("k", 20, "1")], span))
     forget_commits(tables.log.location)
-    assert tables.log.spans() == (NARROW, window(15, 30), window(30, 45))
+    assert tables.log.spans() == (window(15, 30),)
+    assert tables.log.coverage() == (window(0, 45),)
+    with pytest.raises(NotDecoded, match="decode its export first"):
+        tables.replica.apply(window(0, 45))
+    for span in (NARROW, window(30, 45)):
+        tables.decode(span, [])
     tables.replica.apply(window(0, 45))
     assert tables.items() == ITEMS | {Key("k"): "1"}
+
+
+ARCHIVED = [put("k", 5, "1"), put("l", 20, "1"), put("there", 35, "1")]
+
+
+def archive(tables: Lake) -> None:
+    """Remove all changes of the first hour, as people do who keep them elsewhere."""
+    DeltaTable(tables.log.location.uri).delete("_window < '2026-11-24-19:00'")
+
+
+@pytest.mark.parametrize("forgotten", [False, True], ids=["account", "account forgotten"])
+def test_an_export_whose_rows_were_removed_from_the_log_is_not_taken_for_an_empty_one(
+    tables: Lake, *, forgotten: bool
+):
+    take(tables, ARCHIVED, window(0, 30), window(30, 60))
+    held = tables.items()
+    archive(tables)
+    if forgotten:
+        forget_commits(tables.log.location)
+    tables.decode(window(10, 25), exported(ARCHIVED, window(10, 25), ITEMS))
+    for span in (window(10, 20), window(0, 60)):
+        with pytest.raises(NotDecoded):
+            tables.replica.apply(span)
+    assert tables.items() == held
+    for span in (window(0, 30), window(30, 60)):
+        tables.decode(span, exported(ARCHIVED, span, ITEMS))
+    tables.replica.apply(window(10, 20))
+    assert tables.items() == held
+
+
+def test_an_export_is_known_to_be_empty_as_it_was_decoded_last(tables: Lake):
+    for changes in ([], ARCHIVED[:2], []):
+        tables.decode(window(0, 30), changes)
+        tables.decode(window(10, 25), changes[1:])
+        tables.replica.apply(window(0, 30))
+        expected = ITEMS | {change.key: "1" for change in changes}
+        assert tables.items() == expected
+
+
+def test_a_log_that_has_not_told_which_exports_are_empty_tells_it_from_the_next_commit_on(
+    tables: Lake, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        encode = coverage.encode
+        patch.setattr(
+            coverage,
+            "encode",
+            lambda account: {name: told for name, told in encode(account).items() if name != "empty"},
+        )
+        take(tables, ARCHIVED, window(0, 10), window(10, 15))
+    assert tables.log.snapshot().account.empty is None
+    take(tables, ARCHIVED, window(15, 30))
+    assert tables.log.snapshot().account.empty == Spans().adding([window(10, 15)])
+    held = tables.items()
+    archive(tables)
+    with pytest.raises(NotDecoded, match=r"no longer has the changes of the exports of \[2026-11-24T18:15"):
+        tables.replica.apply(window(15, 30))
+    tables.replica.apply(window(10, 15))
+    assert tables.items() == held
 
 
 def test_an_export_that_another_one_overlaps_counts_to_its_own_end(tables: Lake):
