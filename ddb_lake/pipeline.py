@@ -6,7 +6,7 @@ written to the change log and applied to the replica. Every step is idempotent.
 
 import os
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import chain, repeat
 
@@ -46,7 +46,7 @@ from ddb_lake.replica import (
     StagedBootstrap,
     StagedChanges,
 )
-from ddb_lake.replica.errors import WrongSourceTable
+from ddb_lake.replica.errors import StorageFailed, WrongSourceTable
 from ddb_lake.table_decoder import Decoding, TableDecoder
 from ddb_lake.windows import Window, format_time, tile, to_us
 
@@ -264,7 +264,8 @@ class Pipeline:
                 decodings.append(self._stage_changes(source))
         except BaseException:
             for decoding in decodings:
-                self.change_log.discard(decoding.made)
+                with suppress(StorageFailed):  # nobody sees these files, and the first error counts
+                    self.change_log.discard(decoding.made)
             raise
         commits = tuple(self.change_log.commit(decoding.made) for decoding in decodings)
         return DecodedWindow(window, tuple(sources), commits, tuple(decodings))

@@ -1,6 +1,7 @@
 """The change log: every decoded change of a source table, in a Delta table of quarter-hours and exports."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -28,7 +29,7 @@ from ddb_lake.replica.coverage import Account, commit_note, require_account
 from ddb_lake.replica.data_files import FILE_BYTES, FILE_ROWS, DataFile, live_rows, partition_folder, write_file
 from ddb_lake.replica.delta_log import AddFile, Snapshot, read_snapshot
 from ddb_lake.replica.delta_log.deletion_vectors import read_vectors
-from ddb_lake.replica.errors import InvalidFrame, NotDecoded
+from ddb_lake.replica.errors import InvalidFrame, NotDecoded, StorageFailed
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.spans import Spans, encode_spans, export_name, export_window
 from ddb_lake.replica.store import ObjectTableStore, TableStore
@@ -173,7 +174,7 @@ class ChangeLogSnapshot:
         first, last = _key(window.start), _key(from_us(window.end_us - 1))
         return [
             file
-            for file in self.table.logged.between(WINDOW, first, last)
+            for file in self.table.files_between(WINDOW, first, last).values()
             if exports is None or file.partition.get(EXPORT) in exports
         ]
 
@@ -204,12 +205,13 @@ class ChangeLog:
     Args:
         location: The Delta table's folder.
         table_id: The source table's TableId.
+        store: Reaches the folder; by default as `location` says.
     """
 
-    def __init__(self, location: Location, table_id: str) -> None:
+    def __init__(self, location: Location, table_id: str, store: TableStore | None = None) -> None:
         self.location = location
         self.table_id = table_id
-        self.store: TableStore = ObjectTableStore(location)
+        self.store: TableStore = ObjectTableStore(location) if store is None else store
 
     def snapshot(self) -> ChangeLogSnapshot:
         """Return the log as it is now.
@@ -438,7 +440,7 @@ class _Spool:
 
     def discard(self) -> None:
         """Delete the files, which no commit names; nothing was lost if that fails too."""
-        if self.files:
+        with suppress(StorageFailed):
             self._store.delete(each.path for each in self.files)
 
     def _write(self) -> None:

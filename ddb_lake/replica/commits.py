@@ -1,4 +1,4 @@
-"""The commits of a replica that concern the table as a whole: its creation, its replacement, its columns."""
+"""The commits of replicas and change logs that concern a table as a whole: creation, replacement, columns, upkeep."""
 
 import io
 import logging
@@ -17,6 +17,7 @@ from ddb_lake.replica.delta_log import (
     Operation,
     Snapshot,
     now_ms,
+    require_no_constraints,
     require_writable,
     write_commit,
 )
@@ -34,6 +35,9 @@ from ddb_lake.replica.strategy import (
 )
 
 _LOG = logging.getLogger(__name__)
+
+CHECKPOINT_INTERVAL = 100
+"""After how many commits a checkpoint is written where the table does not tell; Delta's default."""
 
 
 def create_table(
@@ -81,6 +85,7 @@ def replace_table(
         Conflict: If somebody else has committed since the snapshot was loaded.
     """
     require_writable(snapshot)
+    require_no_constraints(snapshot)
     if strategy is Strategy.DELETION_VECTORS:
         refuse_change_data_feed(snapshot)
     now = now_ms()
@@ -135,12 +140,16 @@ def replace_partition(
         Conflict: If somebody else has committed since the snapshot was loaded.
     """
     require_writable(snapshot)
+    require_no_constraints(snapshot)
     now = now_ms()
     column, value = partition
-    removed = list(snapshot.logged.between(column, value, value))
+    there = snapshot.files_between(column, value, value)
+    # Committed already: a file may not be removed and added at once.
+    kept = there.keys() & {each.path for each in files}
+    removed = [each for path, each in there.items() if path not in kept]
     actions = [
         *(each.remove(now, data_change=True) for each in removed),
-        *(each.add(data_change=True) for each in files),
+        *(each.add(data_change=True) for each in files if each.path not in kept),
     ]
     metrics = {**_written(files), "numRemovedFiles": len(removed)}
     return commit_on(store, snapshot, actions, note, Operation("WRITE", {"mode": "Overwrite"}, metrics))
@@ -172,7 +181,8 @@ def commit_on(
         Conflict: If somebody else has committed since the snapshot was loaded.
     """
     write_commit(store, snapshot.number + 1, actions, note, operation)
-    interval = int(snapshot.property("delta.checkpointInterval") or 100)
+    told = snapshot.property("delta.checkpointInterval") or ""
+    interval = int(told) if told.isdecimal() else CHECKPOINT_INTERVAL
     if snapshot.commits_since_checkpoint + 1 >= interval:
         write_checkpoint(snapshot.location)
     return snapshot.number + 1

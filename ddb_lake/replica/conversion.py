@@ -5,7 +5,7 @@ from typing import Any
 
 from ddb_lake.replica.commits import commit_on, write_checkpoint
 from ddb_lake.replica.coverage import Account, commit_note
-from ddb_lake.replica.delta_log import Operation, Snapshot, require_writable
+from ddb_lake.replica.delta_log import Operation, Snapshot, require_no_constraints, require_writable
 from ddb_lake.replica.fold import FoldedFile, discard, fold_actions, without_origins, write_folded
 from ddb_lake.replica.key_index import KeyIndex
 from ddb_lake.replica.store import TableStore
@@ -69,6 +69,7 @@ class Conversion:
         used: list[FoldedFile] = []
         if self._strategy is Strategy.DELETION_VECTORS:
             refuse_change_data_feed(snapshot)
+            require_no_constraints(snapshot)
         else:
             for file in snapshot.files.values():
                 if file.deletion_vector is not None:

@@ -137,7 +137,7 @@ def live_rows(
         store: The table's folder.
         file: What the log tells of the file.
         dead: The positions of its deleted rows.
-        columns: Which columns are read, as far as the file has them; all by default.
+        columns: Which columns are read beside the key hash, as far as the file has them; all by default.
 
     Raises:
         DamagedDataFile: If the file is absent or is not what the log tells.
@@ -147,7 +147,7 @@ def live_rows(
     with reading(store, file):
         if columns is not None:
             present = pl.read_parquet_schema(io.BytesIO(data))
-            columns = [name for name in columns if name in present]
+            columns = [name for name in dict.fromkeys((KEY_HASH, *columns)) if name in present]
         frame = pl.read_parquet(
             io.BytesIO(data), columns=columns, hive_partitioning=False, row_index_name=POSITION
         ).with_columns(pl.col(POSITION).cast(pl.Int64()))

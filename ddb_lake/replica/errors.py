@@ -2,6 +2,12 @@
 
 from ddb_lake.errors import DdbLakeError
 
+ANEW = (
+    "remove the folder and materialise what was in it again: a replica's initial load and windows, a change log's "
+    "decoded_items"
+)
+"""What to do about a damaged table that nobody has a copy of, as the end of a message."""
+
 
 class ReplicaError(DdbLakeError):
     """The root of the errors of change logs and replicas."""

@@ -29,7 +29,7 @@ class FoldPolicy:
     target_rows: int = 1_000_000
     fan: int = 32
     dead_share: float = 0.4
-    class_ratio: int = 48
+    class_ratio: int = 32
     target_bytes: int = 128 * 1024 * 1024
 
     def weight(self, live_rows: int, live_bytes: float) -> int:

@@ -17,7 +17,16 @@ from pyroaring import BitMap64
 from ddb_lake.replica.columns import DELETED, KEY_HASH, TIE_BREAK, WRITE_TIME
 from ddb_lake.replica.commits import commit_on, physical_rows
 from ddb_lake.replica.data_files import QUICK_LEVEL, DataFile, partition_folder, write_indexed_file
-from ddb_lake.replica.delta_log import AddFile, Metadata, Note, Operation, Snapshot, now_ms, require_writable
+from ddb_lake.replica.delta_log import (
+    AddFile,
+    Metadata,
+    Note,
+    Operation,
+    Snapshot,
+    now_ms,
+    require_no_constraints,
+    require_writable,
+)
 from ddb_lake.replica.delta_log.deletion_vectors import read_vectors, write_vectors
 from ddb_lake.replica.key_index import FINGERPRINT, Candidates, KeyIndex, fingerprints
 from ddb_lake.replica.last_writer import beats
@@ -70,6 +79,7 @@ def mark_changes(
         Conflict: If somebody else has committed since the snapshot was loaded.
     """
     require_writable(snapshot)
+    require_no_constraints(snapshot)
     refuse_change_data_feed(snapshot)
     index = KeyIndex(store, keys)
     changes = changes.sort(KEY_HASH)

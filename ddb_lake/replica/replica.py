@@ -212,15 +212,18 @@ class Replica:
             TooManyConflicts: If others win every try at a fold's commit.
         """
         keys = key_names(self.columns() or self._raise_not_bootstrapped(), str(self.location))
-        cleaned_up = self.change_log.clean_up()
-        report = maintain(
-            self.store,
-            self.location,
-            self._read,
-            lambda: self._read(with_tombstones=True),
-            keys,
-            policy or FoldPolicy(),
-        )
+        cleaned_up = 0
+        try:
+            report = maintain(
+                self.store,
+                self.location,
+                self._read,
+                lambda: self._read(with_tombstones=True),
+                keys,
+                policy or FoldPolicy(),
+            )
+        finally:
+            cleaned_up = self.change_log.clean_up()
         return replace(report, change_log_files_removed=cleaned_up)
 
     def convert(self, strategy: Strategy) -> Converted:

@@ -88,7 +88,8 @@ class ObjectTableStore:
 
     def __init__(self, location: Location) -> None:
         self._location = location
-        self._store: LocalStore | S3Store = location.store()
+        with self._asking("opened", ""):
+            self._store: LocalStore | S3Store = location.store()
         self._root = None if location.uri.startswith("s3://") else Path(location.uri)
 
     def __str__(self) -> str:
@@ -136,7 +137,8 @@ class ObjectTableStore:
         """Return a folder's names; locally without looking at each object, on S3 from the name on."""
         if self._root is not None:
             try:
-                found = os.listdir(self._root / folder)  # noqa: PTH208 - names only, a tenth of the time
+                with self._asking("listed", folder):
+                    found = os.listdir(self._root / folder)  # noqa: PTH208 - names only, a tenth of the time
             except FileNotFoundError:
                 return []
             # A name with a # is of a file that obstore is still writing.
@@ -150,7 +152,8 @@ class ObjectTableStore:
     def walk(self, folder: str = "") -> list[StoredObject]:
         """Return all objects under a folder; locally with the rests of puts that were broken off (`…#1`)."""
         if self._root is not None:
-            return list(self._walk_locally(self._root, self._root / folder))
+            with self._asking("listed", folder):
+                return list(self._walk_locally(self._root, self._root / folder))
         with self._asking("listed", folder):
             return [
                 StoredObject(str(meta["path"]), int(meta["size"]), meta["last_modified"])
@@ -159,7 +162,7 @@ class ObjectTableStore:
             ]
 
     def _walk_locally(self, root: Path, folder: Path) -> Iterator[StoredObject]:
-        for place, _, names in os.walk(folder):
+        for place, _, names in os.walk(folder, onerror=_raise_unless_gone):
             for name in names:
                 path = Path(place, name)
                 with contextlib.suppress(FileNotFoundError):  # gone meanwhile
@@ -185,3 +188,9 @@ class ObjectTableStore:
                 f"{self._location}/{path} could not be {what}: {reason}; nothing is half-committed: see to the "
                 "storage (space, permissions, whether it can be reached) and run it again"
             ) from error
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    """Let no folder that can't be read pass for an empty one."""
+    if not isinstance(error, FileNotFoundError):
+        raise error

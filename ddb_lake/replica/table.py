@@ -1,4 +1,4 @@
-"""The only place that calls delta-rs to open and commit, for MERGE and for reads: each with its conflicts told."""
+"""What delta-rs is asked for MERGE and for reads, with the conflicts of commits told, and the tries after them."""
 
 import contextlib
 import random

@@ -1,5 +1,7 @@
 """Replacing windows of the change log: exactly them, at once, and nothing by halves."""
 
+import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +17,10 @@ from ddb_lake.replica.delta_log import Note, Operation, TableProtocol, write_com
 from ddb_lake.replica.delta_log.deletion_vectors import write_vectors
 from ddb_lake.replica.errors import InvalidFrame, NotDecoded
 from ddb_lake.windows import Window
+from ddb_lake_tests.replica.faulty import Crash, Fault, FaultyStore, Moment
 from ddb_lake_tests.replica.histories import (
     COLUMNS,
+    TABLE_ID,
     Change,
     change_frame,
     delete,
@@ -280,6 +284,43 @@ def test_rows_of_a_log_that_another_tool_has_marked_as_deleted_are_not_read(tmp_
     assert [key for block in by_delta_rs for key in pl.DataFrame(block)["id"]] == ["b"]
     tables.log.replace(window(0, 15), [change_frame(HOUR[:1])])
     assert values(tables.log, window(0, 15)) == [("a", "1")]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("error", [Crash("dead"), TimeoutError("no answer")], ids=repr)
+@pytest.mark.parametrize("new", [False, True], ids=["an export more", "the first export"])
+def test_a_log_survives_a_fault_at_any_step_of_an_export(
+    tmp_path: Path, moment: Moment, error: BaseException, *, new: bool
+):
+    for step in itertools.count():
+        tables = lake(tmp_path / f"{step}")
+        if not new:
+            tables.decode(window(0, 60), HOUR)
+        before = [] if new else values(tables.log, window(0, 60))
+        store = FaultyStore(tables.log.location, Fault(step, moment, error))
+        log = ChangeLog(tables.log.location, TABLE_ID, store)
+        with contextlib.suppress(Crash, OSError):
+            log.add_columns(COLUMNS)
+            log.replace(window(0, 60), [change_frame(HOUR[1:4])])
+        after = values(tables.log, window(0, 60)) if tables.log.coverage() else []
+        assert after in (before, [("b", "2"), ("c", "3"), ("d", None)])
+        tables.decode(window(0, 60), HOUR[1:4])
+        assert values(tables.log, window(0, 60)) == [("b", "2"), ("c", "3"), ("d", None)]
+        if store.count <= step:
+            assert step >= 3, "a file of each quarter-hour, and the commit"
+            break
+
+
+def test_an_export_that_is_committed_twice_is_there_once(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.log.add_columns(COLUMNS)
+    staged = tables.log.stage(window(0, 60), [change_frame(HOUR)])
+    for _ in range(2):
+        tables.log.commit(staged)
+        assert len(values(tables.log, window(0, 60))) == len(HOUR)
+    commit = sorted((Path(tables.log.location.uri) / "_delta_log").glob("*.json"))[-1].read_text()
+    assert '"add"' not in commit
+    assert '"remove"' not in commit
 
 
 def test_a_log_at_a_location_is_named_by_its_errors(tmp_path: Path):

@@ -436,6 +436,26 @@ def test_a_storage_that_refuses_is_told_with_what_to_do(tmp_path: Path):
     assert tables.items() == left
 
 
+def test_a_folder_that_can_not_be_one_is_told(tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageFailed, match=r"file/changes/ could not be opened.*run it again"):
+        lake(tmp_path / "file")
+    tables = lake(tmp_path)
+    (Path(tables.replica.location.uri) / "_delta_log").write_bytes(b"")
+    with pytest.raises(StorageFailed, match=r"_delta_log.* could not be (listed|read)"):
+        tables.replica.snapshot()
+
+
+@pytest.mark.parametrize("hint", [b"", b"[]", b"3", b'{"version": null}', b'{"version": "x"}'])
+def test_a_hint_at_the_last_checkpoint_is_no_more_than_that(tmp_path: Path, hint: bytes):
+    tables, left = started(tmp_path)
+    tables.replica.apply(window(0, 15))
+    DeltaTable(tables.replica.location.uri).create_checkpoint()
+    (Path(tables.replica.location.uri) / "_delta_log" / "_last_checkpoint").write_bytes(hint)
+    assert tables.items() == left
+    assert tables.replica.count() == len(left)
+
+
 def test_columns_with_rules_of_their_own_are_refused(tmp_path: Path):
     tables, _ = started(tmp_path)
     log = sorted((Path(tables.replica.location.uri) / "_delta_log").glob("*.json"))[0]

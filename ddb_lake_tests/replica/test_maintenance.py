@@ -13,7 +13,7 @@ from deltalake.exceptions import CommitFailedError
 
 from ddb_lake.replica import Column, Location, Replica
 from ddb_lake.replica.delta_log import AddFile, DeletionVector, Note, Operation, write_commit
-from ddb_lake.replica.errors import DamagedDataFile, NotBootstrapped
+from ddb_lake.replica.errors import DamagedDataFile, NotBootstrapped, UnsupportedTable
 from ddb_lake.replica.folding import FoldPolicy, plan_folds
 from ddb_lake.replica.store import ObjectTableStore
 from ddb_lake.replica.strategy import Strategy
@@ -456,6 +456,20 @@ def test_a_window_that_marks_a_marked_file_during_a_conversion_is_kept_by_it(tmp
     snapshot = tables.replica.snapshot()
     assert snapshot is not None
     assert not any(each.deletion_vector for each in snapshot.files.values())
+
+
+def test_a_table_with_constraints_is_kept_by_merge_and_refused_by_vectors(tmp_path: Path):
+    tables = lake(tmp_path, strategy=Strategy.COPY_ON_WRITE)
+    tables.bootstrap({Key("a"): "0"})
+    DeltaTable(tables.replica.location.uri).alter.add_constraint({"known": "seq >= 0"})
+    for number, changes in enumerate(([put("b", 1, "1")], [], [delete("nowhere", 31)])):
+        span = window(15 * number, 15 * number + 15)
+        tables.decode(span, changes)
+        tables.replica.apply(span)
+        tables.replica.maintain(EAGER)
+    assert tables.items() == {Key("a"): "0", Key("b"): "1"}
+    with pytest.raises(UnsupportedTable, match=r"has the constraints .*known.*drop them"):
+        tables.replica.convert(Strategy.DELETION_VECTORS)
 
 
 def test_a_conversion_does_not_mind_what_else_is_told_of_a_file(tmp_path: Path, vectors: None):

@@ -13,7 +13,7 @@ import orjson
 
 from ddb_lake import __version__
 from ddb_lake.replica.delta_log.snapshot import ACTIONS, Snapshot, commit_path
-from ddb_lake.replica.errors import UnsupportedTable
+from ddb_lake.replica.errors import ANEW, UnsupportedTable
 from ddb_lake.replica.store import TableStore
 
 WRITABLE = frozenset(
@@ -150,11 +150,19 @@ def require_writable(snapshot: Snapshot) -> None:
     if bound:
         raise UnsupportedTable(
             f"{where}: the columns {bound} may not be null, are generated, or have an invariant, which is not kept "
-            "here; alter them, or remove the table's folder and materialise its initial load and windows again"
+            f"here; alter them, or {ANEW}"
         )
-    constraints = [name for name in configuration if name.startswith("delta.constraints.")]
+
+
+def require_no_constraints(snapshot: Snapshot) -> None:
+    """Check that no rows need be looked at before they are written.
+
+    Raises:
+        UnsupportedTable: If the table has constraints.
+    """
+    constraints = [name for name in snapshot.metadata.configuration if name.startswith("delta.constraints.")]
     if constraints:
         raise UnsupportedTable(
-            f"{where} has the constraints {constraints}, which only the strategy copy_on_write checks; drop them, "
-            "or keep that strategy"
+            f"{snapshot.location} has the constraints {constraints}, which are not checked here; drop them"
+            " (a replica may move to the strategy copy_on_write instead, whose MERGE checks them)"
         )

@@ -13,7 +13,7 @@ from pyroaring import BitMap64
 
 from ddb_lake.replica.checksum import crc32
 from ddb_lake.replica.delta_log.actions import DeletionVector
-from ddb_lake.replica.errors import DamagedDeletionVector
+from ddb_lake.replica.errors import ANEW, DamagedDeletionVector
 from ddb_lake.replica.store import TableStore
 
 FOLDER = "_dv"
@@ -59,10 +59,7 @@ def deserialize(data: bytes, where: str) -> BitMap64:
         raise DamagedDeletionVector(f"{where} is no Roaring bitmap ({error}); {REMEDY}") from error
 
 
-REMEDY = (
-    "which rows are deleted can't be told without it: restore the file, or remove the replica's folder and "
-    "materialise its initial load and windows again"
-)
+REMEDY = f"which rows are deleted can't be told without it: restore the file, or {ANEW}"
 
 
 def write_vectors(store: TableStore, vectors: Mapping[str, BitMap64]) -> tuple[dict[str, DeletionVector], int]:

@@ -4,6 +4,7 @@ Delta protocol: "Action Reconciliation", "Checkpoints", "Last Checkpoint File". 
 commits after it, however long the table has lived.
 """
 
+import contextlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,13 +17,11 @@ import polars as pl
 from deltalake import Schema
 
 from ddb_lake.replica.delta_log.actions import AddFile, FileKey, Metadata, TableProtocol, Tombstone, key_of
-from ddb_lake.replica.errors import DamagedLog, UnsupportedTable
+from ddb_lake.replica.errors import ANEW, DamagedLog, UnsupportedTable
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.store import TableStore
 
 LOG = "_delta_log"
-
-ANEW = "remove the replica's folder and materialise its initial load and windows again"
 
 ACTIONS = "ddb_lake.actions"
 """What our commits tell in their commitInfo: how many lines they have, so that one that is cut off is noticed."""
@@ -111,7 +110,18 @@ class Snapshot:
         Raises:
             DamagedLog: If one is there twice.
         """
-        read = list(self.logged.read())
+        return self._by_path(self.logged.read())
+
+    def files_between(self, column: str, first: str, last: str) -> Mapping[str, AddFile]:
+        """Return the files with a value of a partition column from `first` to `last`, by their paths in the log.
+
+        Raises:
+            DamagedLog: If one is there twice.
+        """
+        return self._by_path(self.logged.between(column, first, last))
+
+    def _by_path(self, told: Iterable[AddFile]) -> Mapping[str, AddFile]:
+        read = list(told)
         files = {each.path: each for each in read}
         if len(files) != len(read):
             raise DamagedLog(
@@ -163,14 +173,17 @@ def read_snapshot(
     while True:
         try:
             return _read(store, location, at, with_tombstones=with_tombstones)
-        except FileNotFoundError as error:
-            # Somebody's cleanup of the log has removed what was listed: a newer checkpoint tells as much.
+        except (FileNotFoundError, DamagedLog) as error:
+            # Somebody's cleanup of the log removes what is listed, or while it is: a newer checkpoint tells as much.
             tries -= 1
-            if not tries:
-                raise DamagedLog(
-                    f"{location}/{LOG}: a file is listed and can't be read, {READS} times in a row ({error}); "
-                    f"restore it, or {ANEW}"
-                ) from error
+            if tries:
+                continue
+            if isinstance(error, DamagedLog):
+                raise
+            raise DamagedLog(
+                f"{location}/{LOG}: a file is listed and can't be read, {READS} times in a row ({error}); "
+                f"restore it, or {ANEW}"
+            ) from error
 
 
 def _read(store: TableStore, location: Location, at: int | None, *, with_tombstones: bool) -> Snapshot | None:
@@ -211,13 +224,12 @@ def _read(store: TableStore, location: Location, at: int | None, *, with_tombsto
 
 def _find(store: TableStore, at: int | None) -> tuple[tuple[int, list[str]] | None, list[str]]:
     """Return the newest complete checkpoint (version, names) and the names in the log from it on."""
-    told: Mapping[str, Any] | None = None
+    told: Any = None
     if at is None:
-        try:
-            told = cast("Mapping[str, Any]", orjson.loads(store.get(LAST_CHECKPOINT)))
-        except (FileNotFoundError, orjson.JSONDecodeError):
-            told = None  # only a hint: the listing tells all
-    after = "" if told is None or "version" not in told else f"{int(told['version']):020}."
+        with contextlib.suppress(FileNotFoundError, orjson.JSONDecodeError):
+            told = orjson.loads(store.get(LAST_CHECKPOINT))  # only a hint: the listing tells all
+    version = cast("dict[str, object]", told).get("version") if isinstance(told, dict) else None
+    after = f"{version:020}." if isinstance(version, int) else ""
     names = store.names(LOG, after)
     checkpoint = _newest_checkpoint(names, at)
     if checkpoint is None and after:

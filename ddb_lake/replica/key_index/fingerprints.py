@@ -11,8 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ddb_lake.replica.columns import Column
-
 PERSON = b"ddb_lake key"
 """Tells these hashes from others of the same text, such as the key hash itself."""
 
@@ -20,11 +18,6 @@ AT_ONCE = 65536
 """Rows whose keys' texts are in memory at once."""
 
 Fingerprints = npt.NDArray[np.uint64]
-
-
-def key_columns(columns: Iterable[Column]) -> list[tuple[str, pl.DataType]]:
-    """Return the names and types of the columns that hold the key, in an order that late columns leave alone."""
-    return sorted(((column.name, column.dtype) for column in columns if column.is_key), key=lambda each: each[0])
 
 
 def fingerprints(frame: pl.DataFrame, keys: Iterable[str]) -> Fingerprints:

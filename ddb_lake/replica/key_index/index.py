@@ -23,8 +23,7 @@ import polars as pl
 
 from ddb_lake.replica.columns import KEY_HASH, TIE_BREAK, WRITE_TIME
 from ddb_lake.replica.delta_log import AddFile
-from ddb_lake.replica.delta_log.snapshot import ANEW
-from ddb_lake.replica.errors import DamagedDataFile
+from ddb_lake.replica.errors import ANEW, DamagedDataFile
 from ddb_lake.replica.key_index.filter import I64, U64
 from ddb_lake.replica.key_index.fingerprints import fingerprints
 from ddb_lake.replica.key_index.segment import (
@@ -133,7 +132,7 @@ class KeyIndex:
         """Return a data file's segment, made again if it is absent or its header is damaged."""
         try:
             return Segment(self._load(file), file.object_path, _count(file))
-        except (DamagedSegment, FileNotFoundError) as error:
+        except (DamagedSegment, OSError) as error:  # of a local file: without it all works as well
             return self._make_again(file, error)
 
     def _search(self, file: AddFile, probes: Probes) -> Found:
@@ -224,7 +223,7 @@ def reading(store: TableStore, file: AddFile) -> Generator[None]:
         ) from error
 
 
-_REMEDY = f"restore it, or {ANEW}"
+_REMEDY = f"restore it, or {ANEW} (of a change log those of the file's window will do)"
 
 
 def _range_of(file: AddFile, hashes: I64) -> tuple[int, int]:
