@@ -119,14 +119,15 @@ class ReplicaMachine(RuleBasedStateMachine):
         self.history = dense_history(seed, KEYS[keys], deletes)
         self.tables, self.items = bootstrapped(self.folder, self.history, partitioning)
         self.since, self.reached, self.bootstraps = T, T, 1
-        self.forgetful = False
+        self.forgetful = self.log_forgot = False
         self.tables.replica.convert(first)
 
     def decode(self, span: Window) -> None:
         self.tables.decode(span, exported(self.history, span))
 
     def decode_holes(self, span: Window) -> None:
-        since = Window(max(span.start, self.since), max(span.end, self.since + timedelta(minutes=1)))
+        end = minute(LAST) if self.log_forgot else max(span.end, self.since + timedelta(minutes=1))
+        since = Window(max(span.start, self.since), end)
         for hole in missing(since, applicable(self.tables, self.since)):
             self.decode(hole)
 
@@ -234,6 +235,13 @@ class ReplicaMachine(RuleBasedStateMachine):
         forget_commits(self.tables.replica.location)
         assert ordered(self.rows()) == before
         self.check()
+
+    @rule()
+    def forget_what_was_decoded(self) -> None:
+        """The same of the change log: what later windows hold may have to be decoded again from then on."""
+        if self.tables.log.coverage():
+            self.log_forgot = True
+            self.unchanged(lambda: forget_commits(self.tables.log.location))
 
     @rule()
     def vacuum_all_that_is_not_needed(self) -> None:
