@@ -6,7 +6,8 @@ and the commit are central.
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -145,7 +146,8 @@ class StagedBootstrap:
         Raises:
             StagedBootstrapMissing: If this program can't read it.
         """
-        told: dict[str, Any] = json.loads(text)
+        with _reading(where):
+            told: dict[str, Any] = json.loads(text)
         if told.get("format") != FORMAT:
             raise StagedBootstrapMissing(
                 f"{where} has the format {told.get('format')!r}, this program reads {FORMAT}: stage it again"
@@ -338,15 +340,30 @@ def staged_files(store: TableStore, committed: datetime | None) -> set[str]:
         store: The table's folder.
         committed: The time of the full export that the replica builds upon: no earlier one, nor that one itself,
             will be committed again.
+
+    Raises:
+        StagedBootstrapMissing: If what a staging has noted can't be read, so that its files can't be told.
     """
     paths = [each.path for each in store.walk("_bootstrap") if each.path.endswith(".json")]
     found: set[str] = set()
-    for data in store.get_many(paths):
-        told: dict[str, Any] = json.loads(data)
-        if committed is None or parse_time(told["bootstrap_time"]) > committed:
-            names = [each["path"] for each in told["files"]]
-            found.update(names, map(segment_path, names))
+    for path, data in zip(paths, store.get_many(paths), strict=True):
+        with _reading(f"{store}/{path}"):
+            told: dict[str, Any] = json.loads(data)
+            if committed is None or parse_time(told["bootstrap_time"]) > committed:
+                names = [each["path"] for each in told["files"]]
+                found.update(names, map(segment_path, names))
     return found
+
+
+@contextmanager
+def _reading(where: str) -> Generator[None]:
+    """Tell which account of a staging is damaged."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise StagedBootstrapMissing(
+            f"{where} can't be read ({error!r}): remove it if the initial load is committed, else stage that again"
+        ) from error
 
 
 def _check_files(location: Location, store: TableStore, staged: StagedBootstrap) -> None:

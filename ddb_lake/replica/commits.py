@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable, Field, Schema
+from deltalake.exceptions import DeltaError
 
 from ddb_lake.replica.delta_log import (
     AddFile,
@@ -22,6 +23,7 @@ from ddb_lake.replica.delta_log import (
     write_commit,
 )
 from ddb_lake.replica.delta_log.snapshot import LOG
+from ddb_lake.replica.errors import DamagedLog
 from ddb_lake.replica.key_index import read_data_file
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.store import TableStore
@@ -205,9 +207,18 @@ def clean_up_log(store: TableStore, location: Location) -> int:
     """Remove what the log needs no more; return how many files that were.
 
     By the table's own `delta.logRetentionDuration`, and never beyond the newest checkpoint.
+
+    Raises:
+        DamagedLog: If delta-rs can't read the log.
     """
     before = len(store.names(LOG))
-    DeltaTable(location.uri, storage_options=location.options).cleanup_metadata()
+    try:
+        DeltaTable(location.uri, storage_options=location.options).cleanup_metadata()
+    except DeltaError as error:
+        raise DamagedLog(
+            f"{location}/{LOG} can't be cleaned up by delta-rs ({error}): restore what is missing; if only a "
+            "checkpoint is, remove _last_checkpoint"
+        ) from error
     return max(0, before - len(store.names(LOG)))
 
 

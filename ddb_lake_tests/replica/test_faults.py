@@ -19,6 +19,7 @@ from ddb_lake.replica.errors import (
     DamagedDataFile,
     DamagedDeletionVector,
     DamagedLog,
+    StagedBootstrapMissing,
     StorageFailed,
     UnsupportedTable,
 )
@@ -433,6 +434,41 @@ def test_a_storage_that_refuses_is_told_with_what_to_do(tmp_path: Path):
     assert tables.items() == before
     vectors.unlink()
     tables.replica.apply(window(0, 15))
+    assert tables.items() == left
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"files": 3, "bootstrap_time": "2099-01-01T00:00:00Z"}', b"{}", b"\xff"])
+def test_an_account_of_a_staging_that_is_damaged_is_named(tmp_path: Path, damage: bytes):
+    tables, left = started(tmp_path)
+    tables.replica.apply(window(0, 15))
+    manifest = Path(tables.replica.location.uri) / "_bootstrap" / "01-export.json"
+    manifest.write_bytes(damage)
+    with pytest.raises(StagedBootstrapMissing, match=r"_bootstrap/01-export\.json can't be read .*remove it"):
+        tables.replica.maintain(EAGER)
+    manifest.unlink()
+    tables.replica.maintain(EAGER)
+    assert tables.items() == left
+
+
+def test_statistics_that_are_damaged_are_named(tmp_path: Path):
+    tables, _ = started(tmp_path)
+    commit = Path(tables.replica.location.uri) / "_delta_log" / f"{0:020}.json"
+    commit.write_bytes(commit.read_bytes().replace(rb"\"numRecords\":", rb"\"numRecords\"="))
+    with pytest.raises(DamagedLog, match=r"the statistics of .*parquet in the log are no JSON"):
+        tables.replica.apply(window(0, 15))
+
+
+def test_a_checkpoint_that_is_gone_is_told_by_the_maintenance(tmp_path: Path):
+    tables, left = started(tmp_path)
+    log = Path(tables.log.location.uri) / "_delta_log"
+    DeltaTable(tables.log.location.uri).create_checkpoint()
+    for checkpoint in log.glob("*.checkpoint.parquet"):
+        checkpoint.unlink()
+    tables.replica.apply(window(0, 15))
+    with pytest.raises(DamagedLog, match=r"changes/_delta_log can't be cleaned up .*remove _last_checkpoint"):
+        tables.replica.maintain(EAGER)
+    (log / "_last_checkpoint").unlink()
+    tables.replica.maintain(EAGER)
     assert tables.items() == left
 
 

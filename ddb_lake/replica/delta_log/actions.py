@@ -8,6 +8,8 @@ from urllib.parse import quote, unquote
 
 import orjson
 
+from ddb_lake.replica.errors import ANEW, DamagedLog
+
 PASSED_ON = ("tags", "baseRowId", "defaultRowCommitVersion", "clusteringProvider")
 """What an add action has besides AddFile's fields. Checkpoints have more, of which the log knows nothing."""
 
@@ -82,8 +84,18 @@ class AddFile:
 
     @cached_property
     def told(self) -> Mapping[str, Any]:
-        """The statistics, or {} where there are none."""
-        return cast("dict[str, Any]", orjson.loads(self.stats)) if self.stats else {}
+        """The statistics, or {} where there are none.
+
+        Raises:
+            DamagedLog: If they are no JSON.
+        """
+        try:
+            return cast("dict[str, Any]", orjson.loads(self.stats)) if self.stats else {}
+        except orjson.JSONDecodeError as error:
+            raise DamagedLog(
+                f"the statistics of {self.path} in the log are no JSON ({error}): restore the commit that adds it, "
+                f"or {ANEW}"
+            ) from error
 
     @property
     def rows(self) -> int | None:
