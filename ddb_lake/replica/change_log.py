@@ -1,5 +1,6 @@
 """The change log: every decoded change of a source table, in a Delta table of quarter-hours and exports."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -116,67 +117,62 @@ class ChangeLogSnapshot:
         Where exports overlap, each one's changes are told.
 
         Raises:
-            NotDecoded: If the log doesn't cover the window.
+            NotDecoded: If the log doesn't cover the window, or changes of an export that touches it were removed.
         """
-        holes = missing(window, self.account.coverage)
+        holes = missing(window, self.account.spans.union())
         if holes or self.table is None:
             told = ", ".join(str(hole) for hole in holes)
             raise NotDecoded(f"{self.store} has no changes of {told} of the window {window}: decode its export first")
         names = [*CHANGE_METADATA, *(column.name for column in self.columns)]
+        first, last = _quarters_of(window)
+        files = [
+            file
+            for file in self._files_of(self.account.spans.touching(window))
+            if first <= (file.partition[WINDOW] or "") <= last
+        ]
         within = pl.col(WRITE_TIME).is_between(window.start_us, window.end_us, closed="left")
         empty = pl.DataFrame(schema=self._types(names))
-        return pl.concat([empty, *(block.filter(within) for block in self._scan(self._files(window), names))])
+        return pl.concat([empty, *(block.filter(within) for block in self._scan(files, names))])
 
     def read_exports(self, spans: Collection[Window], names: Sequence[str]) -> pl.DataFrame:
         """Return `_export` and the named columns of all changes of some exports."""
         if self.table is None:
             return pl.DataFrame()
         empty = pl.DataFrame(schema=self._types([EXPORT, *names]))
-        return pl.concat([empty, *self._scan_exports(spans, [EXPORT, *names])])
+        return pl.concat([empty, *self._scan(self._files_of(spans), [EXPORT, *names])])
 
     def read_deletes(self, spans: Collection[Window], names: Sequence[str], since_us: int) -> Iterator[pl.DataFrame]:
         """Yield the named columns of some exports' deletes written at a time or later, in blocks."""
         wanted = list(dict.fromkeys([*names, DELETED, WRITE_TIME]))
-        for block in self._scan_exports(spans, wanted):
+        for block in self._scan(self._files_of(spans), wanted):
             yield block.filter(pl.col(DELETED), pl.col(WRITE_TIME) >= since_us).select(names)
 
-    def empty(self) -> Spans:
-        """Return those exports that have no change: as the account tells, or as the table has none of theirs."""
-        if self.account.empty is not None or self.table is None:
-            return self.account.empty or Spans()
-        named = {file.partition.get(EXPORT) for file in self.table.files.values()}
-        return Spans().adding(each for each in self.account.spans.all() if export_name(each) not in named)
-
-    def _scan_exports(self, spans: Collection[Window], names: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Yield the rows of some exports.
+    def _files_of(self, spans: Collection[Window]) -> list[AddFile]:
+        """Return the files of some exports.
 
         Raises:
-            NotDecoded: If an export had changes, and has none any more: what it leaves out would count.
+            NotDecoded: If an export had changes that are there no more: what it leaves out would count.
         """
-        if not spans:
-            return
-        hull = Window(min(each.start for each in spans), max(each.end for each in spans))
-        files = self._files(hull, {export_name(each) for each in spans})
-        if self.account.empty is not None:
-            found = {file.partition.get(EXPORT) for file in files}
-            lost = [each for each in spans if export_name(each) not in found and each not in self.account.empty]
-            if lost:
-                raise NotDecoded(
-                    f"{self.store} no longer has the changes of the exports of {', '.join(map(str, sorted(lost)))}: "
-                    "decode them again first (materialise decoded_items of their windows)"
-                )
-        yield from self._scan(files, names)
-
-    def _files(self, window: Window, exports: Collection[str] | None = None) -> list[AddFile]:
-        """Return the files of a window's quarter-hours, of some exports or all."""
-        if self.table is None:
+        if self.table is None or not spans:
             return []
-        first, last = _key(window.start), _key(from_us(window.end_us - 1))
-        return [
-            file
-            for file in self.table.files_between(WINDOW, first, last).values()
-            if exports is None or file.partition.get(EXPORT) in exports
+        hull = Window(min(each.start for each in spans), max(each.end for each in spans))
+        names = {export_name(each) for each in spans}
+        there = self.table.files_between(WINDOW, *_quarters_of(hull)).values()
+        files = [file for file in there if file.partition.get(EXPORT) in names]
+        found = {(file.partition.get(EXPORT), file.partition.get(WINDOW)) for file in files}
+        quarters = Counter(export for export, _ in found)
+        lost = [
+            each
+            for each in spans
+            if each not in self.account.empty
+            and quarters[name := export_name(each)] < self.account.quarters.get(name, 1)
         ]
+        if lost:
+            raise NotDecoded(
+                f"{self.store} no longer has all changes of the exports of {', '.join(map(str, sorted(lost)))}: "
+                "decode them again first (materialise decoded_items of their windows)"
+            )
+        return files
 
     def _scan(self, files: Sequence[AddFile], names: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield the rows of some files, one after the other."""
@@ -350,11 +346,8 @@ class ChangeLog:
             assert snapshot.table is not None
             added(snapshot.columns, staged.columns, str(self.location))
             window = staged.window
-            account = snapshot.account.covering([window])
-            empty = snapshot.empty()
-            empty = empty.without(window) if staged.changes else empty.adding([window])
             note = commit_note(
-                replace(account, empty=empty),
+                _with_contents(snapshot.account.covering([window]), staged),
                 {"did": "replace", "exports": encode_spans(Spans().adding([window])), "changes": staged.changes},
             )
             version = commits.replace_partition(
@@ -461,8 +454,25 @@ class _Spool:
 _OLD_IMAGE_COLUMN = Column(OLD_IMAGE, pl.String())
 
 
+def _with_contents(account: Account, staged: StagedChanges) -> Account:
+    """Return the account with what is known of an export's changes once they are committed."""
+    window, name = staged.window, export_name(staged.window)
+    found = len({each.partition[WINDOW] for each in staged.files})
+    others = {each: count for each, count in account.quarters.items() if each != name}
+    return replace(
+        account,
+        empty=account.empty.without(window) if found else account.empty.adding([window]),
+        quarters={**others, name: found} if found > 1 else others,
+    )
+
+
 def _has_old_images(table: Snapshot) -> bool:
     return any(each.name == OLD_IMAGE for each in table.schema().fields)
+
+
+def _quarters_of(window: Window) -> tuple[str, str]:
+    """Return the partitions of a window's first and last quarter-hour."""
+    return _key(window.start), _key(from_us(window.end_us - 1))
 
 
 def _key(time: datetime) -> str:

@@ -67,14 +67,17 @@ class Account:
         spans: The windows of the exports that were taken in.
         bootstrap: What a replica builds upon; None for a change log.
         unknown: Covered time of whose exports the log's cleanup has left no trace, as disjoint windows in order.
-        empty: Of a change log, those of `spans` that have no change; None where that was not told.
+        empty: Of a change log, those of `spans` that have no change.
+        quarters: Of a change log, in how many quarter-hours an export has changes, by its name; where it is not
+            told, in one. So it is noticed when rows were removed.
     """
 
     table_id: str
     spans: Spans = field(default_factory=Spans)
     bootstrap: Bootstrap | None = None
     unknown: tuple[Window, ...] = ()
-    empty: Spans | None = None
+    empty: Spans = field(default_factory=Spans)
+    quarters: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def coverage(self) -> tuple[Window, ...]:
@@ -139,7 +142,8 @@ def encode(account: Account) -> dict[str, Any]:
         else {"export_id": bootstrap.export_id, "time": format_time(bootstrap.time)},
         "exports": encode_spans(account.spans),
         "unknown": encode_windows(account.unknown),
-        **({} if account.empty is None else {"empty": encode_spans(account.empty)}),
+        "empty": encode_spans(account.empty),
+        "quarters": dict(account.quarters),
     }
 
 
@@ -156,7 +160,8 @@ def decode(told: Mapping[str, Any]) -> Account:
         spans=decode_spans(told["exports"]),
         bootstrap=None if bootstrap is None else Bootstrap(bootstrap["export_id"], parse_time(bootstrap["time"])),
         unknown=tuple(Window(parse_time(start), parse_time(end)) for start, end in told["unknown"]),
-        empty=decode_spans(told["empty"]) if "empty" in told else None,
+        empty=decode_spans(told.get("empty", ())),
+        quarters=told.get("quarters", {}),
     )
 
 

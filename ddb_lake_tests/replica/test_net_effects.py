@@ -206,9 +206,9 @@ def test_after_the_cleanup_an_export_without_rows_has_to_tell_again_whether_it_h
 ARCHIVED = [put("k", 5, "1"), put("l", 20, "1"), put("there", 35, "1")]
 
 
-def archive(tables: Lake) -> None:
-    """Remove all changes of the first hour, as people do who keep them elsewhere."""
-    DeltaTable(tables.log.location.uri).delete("_window < '2026-11-24-19:00'")
+def archive(tables: Lake, until: str = "19:00") -> None:
+    """Remove all changes of the first quarter-hours, as people do who keep them elsewhere."""
+    DeltaTable(tables.log.location.uri).delete(f"_window < '2026-11-24-{until}'")
 
 
 @pytest.mark.parametrize("forgotten", [False, True], ids=["account", "account forgotten"])
@@ -240,7 +240,7 @@ def test_an_export_is_known_to_be_empty_as_it_was_decoded_last(tables: Lake):
         assert tables.items() == expected
 
 
-def test_a_log_that_has_not_told_which_exports_are_empty_tells_it_from_the_next_commit_on(
+def test_a_log_that_has_not_told_which_exports_are_empty_is_asked_to_decode_those_again(
     tables: Lake, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patch:
@@ -248,18 +248,53 @@ def test_a_log_that_has_not_told_which_exports_are_empty_tells_it_from_the_next_
         patch.setattr(
             coverage,
             "encode",
-            lambda account: {name: told for name, told in encode(account).items() if name != "empty"},
+            lambda account: {
+                name: told for name, told in encode(account).items() if name not in ("empty", "quarters")
+            },
         )
-        take(tables, ARCHIVED, window(0, 10), window(10, 15))
-    assert tables.log.snapshot().account.empty is None
-    take(tables, ARCHIVED, window(15, 30))
-    assert tables.log.snapshot().account.empty == Spans().adding([window(10, 15)])
+        take(tables, ARCHIVED, window(0, 30), window(30, 60))
+        tables.decode(window(60, 75), [])
     held = tables.items()
-    archive(tables)
-    with pytest.raises(NotDecoded, match=r"no longer has the changes of the exports of \[2026-11-24T18:15"):
-        tables.replica.apply(window(15, 30))
-    tables.replica.apply(window(10, 15))
+    archive(tables, "18:30")
+    with pytest.raises(NotDecoded, match="no longer has all changes"):
+        tables.replica.apply(window(60, 75))
+    take(tables, ARCHIVED, window(60, 75))
+    tables.decode(window(15, 45), exported(ARCHIVED, window(15, 45), ITEMS))
+    with pytest.raises(NotDecoded, match=r"no longer has all changes of the exports of \[2026-11-24T18:00"):
+        tables.replica.apply(window(15, 45))
     assert tables.items() == held
+    tables.decode(window(0, 30), exported(ARCHIVED, window(0, 30), ITEMS))
+    tables.replica.apply(window(15, 45))
+    assert tables.items() == held
+
+
+def test_an_export_that_has_lost_a_part_of_its_rows_is_not_taken_for_whole(tables: Lake):
+    take(tables, ARCHIVED, window(0, 60))
+    held = tables.items()
+    archive(tables, "18:15")
+    tables.decode(window(0, 45), exported(ARCHIVED, window(0, 45), ITEMS))
+    for span in (window(0, 45), window(50, 55)):
+        with pytest.raises(NotDecoded, match="no longer has all changes"):
+            tables.replica.apply(span)
+        with pytest.raises(NotDecoded, match="no longer has all changes"):
+            tables.log.read(span)
+    assert tables.items() == held
+    tables.decode(window(0, 60), exported(ARCHIVED, window(0, 60), ITEMS))
+    tables.replica.apply(window(0, 45))
+    assert tables.items() == held
+
+
+def test_an_applied_export_that_the_log_has_forgotten_is_missed_by_one_that_overlaps_it(tables: Lake):
+    history = [put("k", 21, "1"), delete("k", 29)]
+    take(tables, history, window(0, 30))
+    archive(tables)
+    forget_commits(tables.log.location)
+    take(tables, history, window(30, 45))
+    tables.decode(window(20, 28), exported(history, window(20, 28), ITEMS))
+    tables.decode(window(28, 30), exported(history, window(28, 30), ITEMS))
+    with pytest.raises(NotDecoded, match=r"\[2026-11-24T18:00:00Z, 2026-11-24T18:30:00Z\), which"):
+        tables.replica.apply(window(20, 28))
+    assert tables.items() == ITEMS
 
 
 def test_an_export_that_another_one_overlaps_counts_to_its_own_end(tables: Lake):
