@@ -59,7 +59,7 @@ def compare(pipeline: Pipeline, source: Iterator[dict[str, Any]]) -> Parity:
     exported = (canonical_image(_exported(item)) for item in source)
     expected = by_key(selection.apply(item, frozenset(key_names)) for item in exported)
     rows = pipeline.replica.scan().collect().iter_rows(named=True)
-    actual = by_key(encode_item(row, schema) for row in rows)
+    actual = by_key(canonical_image(encode_item(row, schema)) for row in rows)
     return Parity(
         source_items=len(expected),
         replica_items=len(actual),

@@ -1,6 +1,7 @@
 """Rows of a Delta table back to DynamoDB JSON items: the inverse of decoding, for parity checks and tests."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,7 +12,8 @@ import orjson
 from ddb_lake.decoding.attributes import Arm, decimal_of
 from ddb_lake.decoding.canonical import base64_text
 from ddb_lake.decoding.errors import DecodeError
-from ddb_lake.decoding.numbers import number_text
+from ddb_lake.decoding.json_values import as_array, as_object
+from ddb_lake.decoding.numbers import MOST_DIGITS, number_text, wire_number
 from ddb_lake.decoding.schema import ItemSchema
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,6 +27,35 @@ def iso_time(time: datetime) -> str:
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _number_set(members: list[str]) -> list[str]:
+    return [wire_number(member) for member in members]
+
+
+_MORE_DIGITS = re.compile(rf"[0-9]{{{MOST_DIGITS + 1}}}")
+
+
+def _nested(text: str) -> Any:
+    """Read canonical DynamoDB JSON, with its numbers as clients can read them."""
+    value = orjson.loads(text)
+    if _MORE_DIGITS.search(text):  # rare; else no number needs another form
+        _change_numbers(value)
+    return value
+
+
+def _change_numbers(value: Any) -> None:
+    """Write the numbers within canonical lists, maps and values as clients can read them, in place."""
+    elements = as_array(value)
+    members = as_object(value) or {}
+    for element in members.values() if elements is None else elements:
+        _change_numbers(element)
+    if len(members) == 1:
+        # An object whose only member is an N with text is a number: what a map holds are objects.
+        if type(number := members.get("N")) is str:
+            members["N"] = wire_number(number)
+        if (numbers := as_array(members.get("NS"))) is not None:
+            members["NS"] = _number_set(numbers)
 
 
 def _binary_set(members: list[bytes]) -> list[str]:
@@ -45,14 +76,14 @@ _ENCODE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     Arm.STRING: ("S", _same),
     Arm.INT64: ("N", str),
     Arm.DECIMAL: ("N", number_text),
-    Arm.NUMBER: ("N", _same),
+    Arm.NUMBER: ("N", wire_number),
     Arm.BINARY: ("B", base64_text),
     Arm.BOOL: ("BOOL", _same),
     Arm.NULL: ("NULL", _same),
-    Arm.LIST: ("L", orjson.loads),
-    Arm.MAP: ("M", orjson.loads),
+    Arm.LIST: ("L", _nested),
+    Arm.MAP: ("M", _nested),
     Arm.STRING_SET: ("SS", list),
-    Arm.NUMBER_SET: ("NS", list),
+    Arm.NUMBER_SET: ("NS", _number_set),
     Arm.BINARY_SET: ("BS", _binary_set),
     Arm.TIMESTAMP: ("S", iso_time),
     Arm.TIMESTAMP_S: ("N", _epoch(6)),
@@ -69,7 +100,8 @@ def encode_item(row: Mapping[str, Any], schema: ItemSchema) -> dict[str, dict[st
         schema: The columns' meaning.
 
     Returns:
-        The item in canonical form (see `canonical_image`): equal in value to what was exported.
+        The item in canonical form (see `canonical_image`), but for numbers of more than 38 plain digits, which are in
+        exponent notation so that boto3 reads them: equal in value to what was exported.
 
     Raises:
         DecodeError: If two columns of one attribute have a value: decoding never does that.
@@ -94,7 +126,7 @@ def encode_item(row: Mapping[str, Any], schema: ItemSchema) -> dict[str, dict[st
 
 def _encode(arm: str, value: Any) -> dict[str, Any]:
     if arm == Arm.TEXT:
-        return orjson.loads(value) if value.startswith("{") else {"S": value}
+        return _nested(value) if value.startswith("{") else {"S": value}
     if arm == Arm.JSON:
         return _tagged(json.loads(value, parse_int=_Number, parse_float=_Number))
     if decimal_of(arm):
@@ -115,7 +147,7 @@ def _tagged(value: Any) -> dict[str, Any]:
         case bool():
             return {"BOOL": value}
         case _Number():
-            return {"N": str(value)}
+            return {"N": wire_number(value)}
         case str():
             return {"S": value}
         case list():

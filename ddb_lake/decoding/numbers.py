@@ -17,6 +17,7 @@ LEAST_EXPONENT, GREATEST_EXPONENT = -130, 125
 DECIMAL_SCALE = 18
 DECIMAL_INTEGER_DIGITS = 38 - DECIMAL_SCALE
 
+_MORE_DIGITS = re.compile(rf"-?[0-9]{{{MOST_DIGITS + 1},}}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _CANONICAL = re.compile(r"0|-?(?:[1-9][0-9]{0,17}(?:\.[0-9]{0,17}[1-9])?|0\.[0-9]{0,17}[1-9])")
 """Most numbers as DynamoDB writes them: already canonical, and surely within its limits."""
@@ -58,6 +59,17 @@ def canonical_number(text: Any) -> str:
 def number_text(number: Decimal) -> str:
     """Return the canonical text of a number."""
     return format(_without_trailing_zeros(number), "f") if number else "0"
+
+
+def wire_number(canonical: str) -> str:
+    """Return a canonical number as clients can read it: in exponent notation from 39 plain digits on.
+
+    boto3's TypeDeserializer counts the zeros at the end of `1230…0` as significant digits, and raises where there
+    are more than 38 (boto/boto3#2500); it reads `1.23E+40`.
+    """
+    if not _MORE_DIGITS.fullmatch(canonical):
+        return canonical
+    return f"{_without_trailing_zeros(Decimal(canonical)):E}"
 
 
 def narrowest_arm(number: Decimal) -> Arm:

@@ -7,10 +7,32 @@ from typing import Any
 import pytest
 from boto3.dynamodb.types import TypeDeserializer
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ddb_lake.decoding import Arm, ItemSchema, canonical_image, learn_items
-from ddb_lake_tests.decoding.export_files import PK, items_of, rows_of_items, write_items
+from ddb_lake.decoding import (
+    Arm,
+    AttributeRule,
+    ItemSchema,
+    Rules,
+    TypePolicy,
+    canonical_image,
+    encode_item,
+    learn_changes,
+    learn_items,
+    parse_hint,
+)
+from ddb_lake.keys import KeyAttribute
+from ddb_lake_tests.decoding.export_files import (
+    PK,
+    change_line,
+    items_of,
+    rows_of_changes,
+    rows_of_items,
+    write_items,
+    write_lines,
+)
 from ddb_lake_tests.decoding.strategies import NUMBERS
+from ddb_lake_tests.decoding.test_round_trip import PROFILE
 
 CANONICAL = [
     # text, its only canonical form
@@ -104,3 +126,94 @@ def test_a_number_never_goes_to_a_wider_column_because_another_value_needed_it(t
     schema = learn_items([file], schema)
     assert [column.arm for column in schema.columns[1:]] == [Arm.INT64, Arm.NUMBER, Arm.DECIMAL]
     assert rows_of_items(file, schema)[0]["n__decimal"] == Decimal("0.5")
+
+
+def _written(sign: str, digits: str, zeros: str, exponent: int, plain: bool) -> str:
+    text = f"{sign}{digits[0]}.{digits[1:]}{zeros}E{exponent}"
+    return format(Decimal(text), "f") if plain else text
+
+
+# Digits, the exponent of the first one, sign, and zeros at the end: every number that DynamoDB has, in every form.
+ANY_NUMBER = st.one_of(
+    st.builds(
+        _written,
+        st.sampled_from(["", "-"]),
+        st.from_regex(r"\A[1-9][0-9]{0,37}\Z"),
+        st.sampled_from(["0", "00", "0" * 90]),
+        st.one_of(st.integers(-130, 125), st.integers(36, 41)),
+        st.booleans(),
+    ),
+    st.sampled_from(["0", "-0", "0.00", "0E+90", "1E-130", "-1E-130", "1E+125", "1" + "0" * 37, "1" + "0" * 38]),
+    st.just("9" * 38),
+    st.just("9." + "9" * 37 + "E+125"),
+)
+
+RULES = [
+    Rules(),
+    Rules(types=TypePolicy.STRING),
+    *(
+        Rules(attributes={name: AttributeRule(hint=parse_hint(hint)) for name in ("n", "set", "list", "map")})
+        for hint in ("json", "string", "int64", "decimal(38, 0)", "timestamp_s")
+    ),
+]
+
+
+def read_by_boto3(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an item as boto3 reads it, without any leniency of the tests' own."""
+    deserializer = TypeDeserializer()
+    return {name: deserializer.deserialize(value) for name, value in item.items()}
+
+
+@PROFILE
+@given(numbers=st.lists(ANY_NUMBER, min_size=1, max_size=4, unique_by=Decimal), rules=st.sampled_from(RULES))
+def test_boto3_reads_every_number_of_an_encoded_item(tmp_path: Path, numbers: list[str], rules: Rules) -> None:
+    """As attribute, in sets, lists and maps, and as the key; in items and in changes."""
+    key = (KeyAttribute("pk", "N", "HASH"), KeyAttribute("sk", "N", "RANGE"))
+    items = [
+        {
+            "pk": {"N": number},
+            "sk": {"N": numbers[0]},
+            "n": {"N": number},
+            "set": {"NS": numbers},
+            "list": {"L": [{"N": number}, {"L": [{"NS": numbers}]}, {"M": {"N": {"N": number}}}]},
+            "map": {"M": {"N": {"N": number}, "NS": {"NS": numbers}, "S": {"S": "1" + "0" * 40}}},
+        }
+        for number in numbers
+    ]
+    exact = [Decimal(number) for number in numbers]
+    expected = [
+        {
+            "pk": number,
+            "sk": exact[0],
+            "n": number,
+            "set": set(exact),
+            "list": [number, [set(exact)], {"N": number}],
+            "map": {"N": number, "NS": set(exact), "S": "1" + "0" * 40},
+        }
+        for number in exact
+    ]
+    file = write_items(tmp_path / "items.json.gz", items)
+    schema = learn_items([file], ItemSchema.empty(key, rules))
+    assert [read_by_boto3(item) for item in items_of(file, schema)] == expected
+
+    keys = [{name: item[name] for name in ("pk", "sk")} for item in items]
+    changes = [change_line(names, item) for names, item in zip(keys, items, strict=True)]
+    gone = [change_line(names, None) for names in keys]
+    file = write_lines(tmp_path / "changes.json.gz", [*changes, *gone])
+    schema = learn_changes([file], ItemSchema.empty(key, rules))
+    rows = [read_by_boto3(encode_item(row, schema)) for row in rows_of_changes(file, schema)]
+    assert rows == [*expected, *({name: item[name] for name in ("pk", "sk")} for item in expected)]
+
+
+def test_only_numbers_that_boto3_refuses_are_written_with_an_exponent(tmp_path: Path) -> None:
+    texts = ["1" + "0" * 37, "1" + "0" * 38, "-123" + "0" * 38, "0." + "0" * 50 + "1", "9" * 38 + "0" * 3]
+    items = [{"pk": {"S": text}, "n": {"N": text}, "m": {"M": {"a": {"N": text}}}} for text in texts]
+    file = write_items(tmp_path / "items.json.gz", items)
+    schema = learn_items([file], ItemSchema.empty(PK))
+    written = [texts[0], "1E+38", "-1.23E+40", texts[3], "9." + "9" * 37 + "E+40"]
+    assert items_of(file, schema) == [
+        {"pk": {"S": text}, "n": {"N": number}, "m": {"M": {"a": {"N": number}}}}
+        for text, number in zip(texts, written, strict=True)
+    ]
+    # The lake's columns, and all that is hashed, keep the plain digits.
+    assert [row["n"] for row in rows_of_items(file, schema)] == texts
