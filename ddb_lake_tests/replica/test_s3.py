@@ -1,5 +1,6 @@
 """A replica on S3, over a connection that fails: conditional puts, lost answers, throttling, a cache of the index."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def test_a_replica_on_s3_is_kept_folded_and_moved(cloud: Cloud, cache: Path):
         items[Key(f"k{number}")] = "1"
         del items[Key(f"k{50 + number}")]
         assert tables.items() == items
-    copies = sorted(cache.iterdir())
+    copies = sorted((cache / "ddb_lake_segments").iterdir())
     assert copies, "segments are kept between windows"
     for copy in copies:
         copy.write_bytes(b"damaged")
@@ -73,6 +74,42 @@ def test_a_replica_on_s3_is_kept_folded_and_moved(cloud: Cloud, cache: Path):
     assert tables.items() == items
     tables.replica.convert(Strategy.COPY_ON_WRITE)
     assert tables.items() == items
+
+
+def test_what_others_keep_in_the_folder_of_the_cache_stays_however_old_it_is(cloud: Cloud, cache: Path):
+    own = cache / "ddb_lake_segments"
+    own.mkdir(parents=True)
+    elsewhere = cache.parent / "elsewhere"
+    elsewhere.write_bytes(b"reached by a link")
+    name = "0123456789abcdef" * 2
+    foreign = [cache / "thesis.tex", cache / f"{name}.segment", own / "notes", own / f"{name}.segment.bak", elsewhere]
+    unused = [own / f"{name}.segment", own / f"{name}.segment.x_1z.part"]
+    for each in (*foreign, *unused):
+        each.write_bytes(b"old")
+        os.utime(each, (0, 0))
+    link = own / f"{name[::-1]}.segment"
+    link.symlink_to(elsewhere)
+    os.utime(link, (0, 0), follow_symlinks=False)
+    tables = lake_on(cloud, "cached")
+    tables.bootstrap({Key("a"): "0"})
+    tables.decode(window(0, 15), [put("a", 1, "1")])
+    tables.replica.apply(window(0, 15))
+    assert [each for each in (*foreign, link) if not each.exists()] == []
+    assert [each for each in unused if each.exists()] == []
+    assert len(list(own.iterdir())) == 4, "two foreign files, the link, and the copy of a segment"
+
+
+def test_a_cache_that_somebody_else_could_write_to_is_neither_read_nor_written(cloud: Cloud, cache: Path):
+    elsewhere = cache.parent / "elsewhere"
+    elsewhere.mkdir()
+    cache.mkdir()
+    (cache / "ddb_lake_segments").symlink_to(elsewhere)
+    tables = lake_on(cloud, "linked")
+    tables.bootstrap({Key("a"): "0"})
+    tables.decode(window(0, 15), [put("a", 1, "1")])
+    tables.replica.apply(window(0, 15))
+    assert tables.items() == {Key("a"): "1"}
+    assert list(elsewhere.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,8 @@ import io
 import logging
 import mmap
 import os
-import tempfile
-import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
@@ -26,6 +22,7 @@ from ddb_lake.replica.delta_log import AddFile
 from ddb_lake.replica.errors import ANEW, DamagedDataFile
 from ddb_lake.replica.key_index.filter import I64, U64
 from ddb_lake.replica.key_index.fingerprints import fingerprints
+from ddb_lake.replica.key_index.local_cache import copy_path, forget_copy, keep_copy, open_copy
 from ddb_lake.replica.key_index.segment import (
     DamagedSegment,
     Found,
@@ -45,12 +42,6 @@ FOLDER = "_idx"
 
 FINGERPRINT = "key fingerprint"
 """A column of frames in memory, of fingerprints that were computed already. No table has a column of this name."""
-
-CACHE_VARIABLE = "DDB_LAKE_CACHE"
-"""Names the folder where segments of tables on S3 are kept between windows; by default one for temporary files."""
-
-UNUSED_SECONDS = 2 * 86400
-"""After how long a copy that no window has used is removed: every window uses all that its table still has."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +139,8 @@ class KeyIndex:
         frame = read_key_columns(self._store, file, self._keys)
         data = encode_segment(rows_of(frame, self._keys), file.object_path)
         path = segment_path(file.object_path)
-        _forget(self._cache_path(path))
+        if self._store.local_path(path) is None:
+            forget_copy(copy_path(str(self._store), path))
         try:
             self._store.put(path, data)
         except Exception:  # noqa: BLE001 - a cache that can't be written is no reason to stop
@@ -158,28 +150,19 @@ class KeyIndex:
     def _load(self, file: AddFile) -> npt.NDArray[np.uint8]:
         path = segment_path(file.object_path)
         local = self._store.local_path(path)
-        return self._fetched(path) if local is None else _map(local)
+        return self._fetched(path) if local is None else _map(os.open(local, os.O_RDONLY))
 
     def _fetched(self, path: str) -> npt.NDArray[np.uint8]:
         """Return a segment on S3, from its local copy if there is one. They never change, so a copy stays true."""
-        local = self._cache_path(path)
-        assert local is not None
+        local = copy_path(str(self._store), path)
         with contextlib.suppress(OSError):
-            mapped = _map(local)
-            os.utime(local)
-            return mapped
+            return _map(open_copy(local))
         data = self._store.get(path)
         try:
-            _keep_copy(local, data)
+            keep_copy(local, data)
         except OSError:
             _LOG.warning("no copy of the key index's %s can be kept in %s", path, local.parent, exc_info=True)
         return np.frombuffer(data, dtype=np.uint8)
-
-    def _cache_path(self, path: str) -> Path | None:
-        if self._store.local_path(path) is not None:
-            return None
-        folder = os.environ.get(CACHE_VARIABLE) or f"{tempfile.gettempdir()}/ddb_lake_{os.getuid()}"
-        return Path(folder) / blake2b(path.encode(), digest_size=16).hexdigest()
 
 
 def read_key_columns(store: TableStore, file: AddFile, keys: Sequence[str]) -> pl.DataFrame:
@@ -246,8 +229,8 @@ def _count(file: AddFile) -> int:
     return file.rows
 
 
-def _map(path: Path) -> npt.NDArray[np.uint8]:
-    file = os.open(path, os.O_RDONLY)
+def _map(file: int) -> npt.NDArray[np.uint8]:
+    """Return the bytes of a file by its descriptor, which is closed."""
     try:
         if os.fstat(file).st_size == 0:
             raise DamagedSegment("it is empty")
@@ -255,34 +238,3 @@ def _map(path: Path) -> npt.NDArray[np.uint8]:
     finally:
         os.close(file)
     return np.frombuffer(mapped, dtype=np.uint8)
-
-
-def _keep_copy(local: Path, data: bytes) -> None:
-    """Keep a copy of a segment, and remove copies that nobody has used for long.
-
-    Raises:
-        OSError: If the disk is full, or the folder is somebody else's, who might put anything there.
-    """
-    folder = local.parent
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to another user")
-    before = time.time() - UNUSED_SECONDS
-    for each in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # another process may do the same
-            if each.is_file() and each.stat().st_mtime < before:
-                each.unlink()
-    handle, name = tempfile.mkstemp(dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).replace(local)
-    except OSError:
-        _forget(Path(name))
-        raise
-
-
-def _forget(path: Path | None) -> None:
-    if path is not None:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
