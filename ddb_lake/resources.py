@@ -13,6 +13,7 @@ from pydantic import Field
 from ddb_lake.config import AwsMode, AwsSettings, LakeSettings, TableSettings
 from ddb_lake.exports import ExportClient
 from ddb_lake.exports.errors import translate
+from ddb_lake.orphans import record_process
 from ddb_lake.pipeline import Pipeline
 from ddb_lake.replica import Location
 
@@ -81,6 +82,11 @@ class Lake(dg.ConfigurableResource):
         """Return the resource that lake.yaml's `lake` describes."""
         endpoint = aws.endpoint if aws.mode is AwsMode.EMBEDDED else None
         return cls(uri=lake.uri, region=lake.region, endpoint_url=endpoint, profile_name=aws.profile)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Record which process executes the run: every run needs the lake, and this comes before its first step."""
+        if context.instance is not None and context.run is not None:
+            record_process(context.instance, context.run)
 
     def locate(self, table: TableSettings, name: str) -> Location:
         """Return the location of a source table's Delta table of a name, see `Pipeline`."""

@@ -144,7 +144,7 @@ def build_export_sensor(
     def export_sensor(context: dg.SensorEvaluationContext, exports: DynamoDBExports, lake: Lake) -> dg.SensorResult:
         memory = Memory.recall(context.cursor)
         tick = Tick(memory, RunHistory(context.instance, utc_now()), time.monotonic() + _BUDGET_SECONDS)
-        tick.notes += [f"run {run_id} has lost its process" for run_id in fail_orphans(context.instance)]
+        tick.notes += _fail_orphans(context)
         busy = _busy_windows(context.instance, tables)
         for table in _round_robin(tables, memory.last):
             if tick.out_of_time:
@@ -171,6 +171,19 @@ def build_export_sensor(
         )
 
     return export_sensor
+
+
+def _fail_orphans(context: dg.SensorEvaluationContext) -> list[str]:
+    """Fail the runs of this code location that have lost their process; return notes on it."""
+    origin = context.code_location_origin
+    if origin is None:
+        return []  # evaluated by hand
+    try:
+        return [f"run {each} has lost its process" for each in fail_orphans(context.instance, origin.location_name)]
+    except Exception as error:
+        # Whatever it is, it must not keep the tables from being reconciled.
+        context.log.exception("runs without a process could not be looked for")
+        return [f"runs without a process could not be looked for: {type(error).__name__}: {error}"]
 
 
 def _reconcile(pipeline: Pipeline, now: datetime, busy: Sequence[Window], tick: Tick) -> None:
