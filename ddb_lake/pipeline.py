@@ -8,7 +8,9 @@ import os
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, repeat
+from typing import TypeVar
 
 import polars as pl
 
@@ -50,13 +52,18 @@ from ddb_lake.replica.errors import StorageFailed, WrongSourceTable
 from ddb_lake.table_decoder import Decoding, TableDecoder
 from ddb_lake.windows import Window, format_time, tile, to_us
 
+_T = TypeVar("_T")
+
 _POLL_SECONDS = (1, 2, 4, 8)
 """Between the first looks at a running export; empty tables are exported quickly by the embedded AWS."""
 _LAST_POLL_SECONDS = 10
 """Between all later looks: an export takes minutes, and DescribeExport is throttled in bursts."""
-_START_TRIES = 20
-_IMPATIENCE_SECONDS = 15
-"""Tries at starting an export where a clock, a quota or a passing fault is in the way: five minutes together."""
+_TRIES_AGAIN = 20
+_TRY_AGAIN_SECONDS = 15
+"""Tries after the first where a clock, a quota or a passing fault is in the way: five minutes together."""
+
+_TRANSIENT = (Throttled, ServiceUnavailable)
+"""What a call that only asks may fail with, and succeed a little later."""
 
 
 Plan = tuple[tuple[IncrementalExport, Export | None], ...]
@@ -354,14 +361,7 @@ class Pipeline:
 
     def _start_patiently(self, request: ExportRequest, wait: Callable[[str, float], None]) -> Export:
         """Find or start an export, and try again for a while where only time is in the way."""
-        for pause in (*[_IMPATIENCE_SECONDS] * _START_TRIES, None):
-            try:
-                return self.start_export(request)
-            except (WindowNotClosed, Throttled, TooManyExports, ServiceUnavailable) as error:
-                if pause is None:
-                    raise
-                wait(f"{error} Trying again in {pause} s.", pause)
-        raise AssertionError("unreachable: the last try returns or raises")
+        return _patiently(lambda: self.start_export(request), wait, (WindowNotClosed, TooManyExports, *_TRANSIENT))
 
     def _wait_until_ended(
         self, request: ExportRequest, export: Export, wait: Callable[[str, float], None]
@@ -370,12 +370,33 @@ class Pipeline:
         while export.status is ExportStatus.IN_PROGRESS:
             since = format_time(export.started_at.replace(microsecond=0))
             wait(f"{request} runs since {since}; exports take about five minutes: {export.arn}", next(pauses))
-            export = self.exports.describe(export.arn)
-        return self._verify(request, export)
+            export = _patiently(partial(self.exports.describe, export.arn), wait)
+        return _patiently(lambda: self._verify(request, export), wait)
 
     def _verify(self, request: ExportRequest, export: Export) -> VerifiedExport:
         manifest = self.exports.read_manifest(request, export)
         return VerifiedExport(request, export, manifest, require_files(self.exports.s3, manifest))
+
+
+def _patiently(
+    call: Callable[[], _T], wait: Callable[[str, float], None], passing: tuple[type[Exception], ...] = _TRANSIENT
+) -> _T:
+    """Return a call's result; repeat the call for a while where it fails for a reason that passes.
+
+    Args:
+        call: Idempotent.
+        wait: Called between two tries with a line on the failure and the seconds to wait.
+        passing: The errors that may pass; all others are raised at once.
+
+    Raises:
+        Exception: What the call raises, if it still does after all tries.
+    """
+    for _ in range(_TRIES_AGAIN):
+        try:
+            return call()
+        except passing as error:
+            wait(f"{error} Trying again in {_TRY_AGAIN_SECONDS} s.", _TRY_AGAIN_SECONDS)
+    return call()
 
 
 def _check_files(manifest: Manifest, seen: int) -> None:
