@@ -3,6 +3,7 @@
 No secret has a place in it: credentials come from the standard AWS variables and profiles.
 """
 
+import os
 import re
 from collections.abc import Hashable, Mapping
 from datetime import UTC, date, datetime
@@ -17,6 +18,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from ddb_lake.attribute_settings import AttributesSettings, StrictModel
 from ddb_lake.errors import ConfigError
 from ddb_lake.exports import Destination, ImageView
+from ddb_lake.regions import partition_of, why_no_region
 from ddb_lake.replica import DatePart, HashBucket, PartitionColumn, Strategy
 from ddb_lake.replica.partitioning import MOST_BUCKETS, Unit
 from ddb_lake.windows import QUARTER_HOUR, floor_quarter_hour, format_time, is_quarter_hour, parse_time
@@ -26,7 +28,11 @@ PATH_VARIABLE = "DDB_LAKE_CONFIG"
 """The environment variable that names another file than `lake.yaml` in the current folder."""
 
 _TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}")
-_TABLE_ARN = re.compile(r"arn:aws[a-z-]*:dynamodb:([a-z0-9-]+):\d{12}:table/([a-zA-Z0-9_.-]{3,255})")
+_TABLE_ARN = re.compile(
+    r"arn:(?P<partition>aws[a-z-]*):dynamodb:(?P<region>[a-z0-9-]+):(?P<account>\d{12})"
+    r":table/(?P<name>[a-zA-Z0-9_.-]{3,255})",
+    re.ASCII,
+)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SECRET = re.compile(r"secret|password|token|access_key|credential", re.IGNORECASE)
 
@@ -92,6 +98,22 @@ def _owner(value: object) -> str:
     return value
 
 
+def _table_region(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    if why := why_no_region(text, "dynamodb"):
+        raise ValueError(why)
+    return text
+
+
+def _lake_region(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    # A server of one's own calls its region what it likes.
+    elsewhere = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if (why := why_no_region(text, "s3")) and not (text and elsewhere):
+        raise ValueError(why)
+    return text
+
+
 def _lake_uri(value: object) -> str:
     text = value if isinstance(value, str) else ""
     if not text or (
@@ -131,7 +153,7 @@ class LakeSettings(StrictModel):
     """Where the Delta tables live: a local path (relative to lake.yaml) or an S3 URL, and that bucket's region."""
 
     uri: Annotated[str, BeforeValidator(_lake_uri)]
-    region: str | None = None
+    region: Annotated[str, BeforeValidator(_lake_region)] | None = None
 
 
 class SensorSettings(StrictModel):
@@ -177,7 +199,7 @@ class TableSettings(AttributesSettings):
     """
 
     table: Annotated[str, BeforeValidator(_table)]
-    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+    region: Annotated[str, BeforeValidator(_table_region)]
     start: Annotated[datetime, BeforeValidator(_time)]
     bucket: Annotated[str, BeforeValidator(_bucket)]
     prefix: Annotated[str, BeforeValidator(_prefix)] = ""
@@ -191,8 +213,13 @@ class TableSettings(AttributesSettings):
     @model_validator(mode="after")
     def _check(self) -> "TableSettings":
         arn = _TABLE_ARN.fullmatch(self.table)
-        if arn and arn[1] != self.region:
-            raise ValueError(f"the ARN is of the region {arn[1]}, but region says {self.region}; correct one")
+        if arn and arn["region"] != self.region:
+            raise ValueError(f"the ARN is of the region {arn['region']}, but region says {self.region}; correct one")
+        if arn and arn["partition"] != (partition := partition_of(self.region)):
+            raise ValueError(
+                f"the ARN begins with arn:{arn['partition']}:, but ARNs of the region {self.region} begin with "
+                f"arn:{partition}:; correct one"
+            )
         if self.old_images and self.view is not ImageView.NEW_AND_OLD_IMAGES:
             raise ValueError(
                 f"old_images: true needs exports that show them, but view is {self.view}; "
@@ -210,6 +237,11 @@ class TableSettings(AttributesSettings):
     def name(self) -> str:
         """The table's name in the lake and in Dagster."""
         return self.alias or self.table.rpartition("/")[2]
+
+    @property
+    def partition(self) -> str:
+        """The AWS partition that the table's ARNs, and those of its bucket, begin with."""
+        return partition_of(self.region)
 
     @property
     def identifier(self) -> str:

@@ -1,12 +1,13 @@
 """What the assets and the sensor reach the world by: DynamoDB's exports, and the lake that the tables live in."""
 
+import logging
 from functools import cached_property, lru_cache
 from typing import Any
 
 import boto3
 import dagster as dg
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from dagster_aws.utils import ResourceWithBoto3Configuration
 from pydantic import Field
 
@@ -16,6 +17,8 @@ from ddb_lake.exports.errors import translate
 from ddb_lake.orphans import record_process
 from ddb_lake.pipeline import Pipeline
 from ddb_lake.replica import Location
+
+_LOG = logging.getLogger(__name__)
 
 EMBEDDED_KEY = "embedded"
 """Access key and secret for the embedded AWS, which takes any: so that real ones are never sent to it."""
@@ -37,18 +40,20 @@ class DynamoDBExports(ResourceWithBoto3Configuration):
         Raises:
             AccessDenied: If the profile or its credentials can't be had.
         """
+        reach = (
+            table.region,
+            self.profile_name,
+            self.endpoint_url,
+            self.aws_access_key_id,
+            self.aws_secret_access_key,
+            self.max_attempts,
+        )
         try:
-            dynamodb, s3 = _clients(
-                table.region,
-                self.profile_name,
-                self.endpoint_url,
-                self.aws_access_key_id,
-                self.aws_secret_access_key,
-                self.max_attempts,
-            )
+            dynamodb, s3 = _clients(*reach)
+            account = _account(*reach) if table.table.startswith("arn:") else None
         except BotoCoreError as error:
             raise translate(error, f"preparing to call AWS for {table.name}") from error
-        return ExportClient(dynamodb, s3, table.destination)
+        return ExportClient(dynamodb, s3, table.destination, account)
 
 
 @lru_cache
@@ -56,9 +61,7 @@ def _clients(
     region: str, profile: str | None, endpoint: str | None, key: str | None, secret: str | None, attempts: int
 ) -> tuple[Any, Any]:
     """Return boto3's clients for DynamoDB and S3, made once: that takes long, and may ask for a role."""
-    session = boto3.Session(
-        region_name=region, profile_name=profile, aws_access_key_id=key, aws_secret_access_key=secret
-    )
+    session = _session(region, profile, key, secret)
     config = Config(
         retries={"max_attempts": attempts, "mode": "standard"},
         s3={"addressing_style": "path" if endpoint else "auto"},
@@ -66,6 +69,29 @@ def _clients(
     return (
         session.client("dynamodb", endpoint_url=endpoint, config=config),
         session.client("s3", endpoint_url=endpoint, config=config),
+    )
+
+
+@lru_cache
+def _account(
+    region: str, profile: str | None, endpoint: str | None, key: str | None, secret: str | None, attempts: int
+) -> str | None:
+    """Return the account of the credentials (STS, which needs no permission); None where STS can't be asked.
+
+    It is asked once: to know the account makes an error early and clear, and AWS refuses without it too.
+    """
+    config = Config(retries={"max_attempts": attempts, "mode": "standard"})
+    sts = _session(region, profile, key, secret).client("sts", endpoint_url=endpoint, config=config)
+    try:
+        return sts.get_caller_identity()["Account"]
+    except (ClientError, BotoCoreError) as error:
+        _LOG.warning("the account of the credentials is not known: %s", error)
+        return None
+
+
+def _session(region: str, profile: str | None, key: str | None, secret: str | None) -> boto3.Session:
+    return boto3.Session(
+        region_name=region, profile_name=profile, aws_access_key_id=key, aws_secret_access_key=secret
     )
 
 

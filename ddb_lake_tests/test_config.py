@@ -72,6 +72,23 @@ def test_every_key_is_understood(write):
     assert table.destination == Destination("exports", "a/b", "210987654321")
 
 
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [("us-east-1", "aws"), ("eusc-de-east-1", "aws-eusc"), ("us-gov-west-1", "aws-us-gov"), ("cn-north-1", "aws-cn")],
+)
+def test_the_regions_of_all_partitions_are_known(write, region, partition):
+    text = GOOD.replace("eu-central-1", region)
+    assert load_settings(write(text)).tables[0].region == region
+    arn = f"arn:{partition}:dynamodb:{region}:123456789012:table/orders"
+    assert load_settings(write(text.replace("table: orders", f"table: {arn}"))).tables[0].name == "orders"
+
+
+def test_a_server_of_ones_own_may_call_its_region_what_it_likes(write, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000")
+    lake = "lake: {uri: s3://lake-bucket/x, region: home}"
+    assert load_settings(write(GOOD.replace("lake: s3://lake-bucket/dynamodb", lake))).lake.region == "home"
+
+
 def test_a_local_lake_is_found_from_the_files_folder(write):
     path = write(GOOD.replace("s3://lake-bucket/dynamodb", "data/lake"))
     assert load_settings(path).lake.uri == str(path.parent / "data" / "lake")
@@ -99,7 +116,13 @@ def test_names_are_made_fit_for_dagster(write):
         ("bucket: export-bucket", "bucket: s3://export-bucket/x", "tables.0.bucket: 's3://export-bucket/x': not a bucket's name"),
         ("bucket: export-bucket", "bucket: export-bucket\n    prefix: /x/", "tables.0.prefix: '/x/': not a prefix; write it without a slash at either end"),
         ("bucket: export-bucket", "bucket: export-bucket\n    bucket_owner: 123", "tables.0.bucket_owner: 123: not an account id"),
-        ("region: eu-central-1", "region: Frankfurt", "tables.0.region: 'Frankfurt': it does not have the form"),
+        ("region: eu-central-1", "region: Frankfurt", "tables.0.region: 'Frankfurt': not a region of DynamoDB; write one such as eu-central-1"),
+        ("region: eu-central-1", "region: us-esat-1", "tables.0.region: 'us-esat-1': not a region of DynamoDB; write us-west-1 or us-east-1"),
+        ("region: eu-central-1", "region: eu-centrl-1", "write eu-central-1 or"),
+        ("region: eu-central-1", "region: us-east-1-fips", "tables.0.region: 'us-east-1-fips': not a region of DynamoDB"),
+        ("region: eu-central-1", "region: [eu-central-1]", "tables.0.region: a list: not a region of DynamoDB"),
+        ("lake: s3://lake-bucket/dynamodb", "lake: {uri: s3://lake-bucket/x, region: eu-wset-1}", "lake.region: 'eu-wset-1': not a region of S3; write eu-west-1"),
+        ("table: orders", "table: arn:aws-cn:dynamodb:eu-central-1:123456789012:table/orders", "ARNs of the region eu-central-1 begin with arn:aws:; correct one"),
         ("lake: s3://lake-bucket/dynamodb", "lake: gs://lake", "lake.uri: 'gs://lake': neither a local path nor an S3 URL"),
         ("table: orders", "table:", "tables.0.table: None: neither a table's name"),
         ("bucket: export-bucket", "bucket:", "tables.0.bucket: None: not a bucket's name"),

@@ -10,11 +10,13 @@ from ddb_lake.embedded_aws.json_values import JsonObject, is_array
 from ddb_lake.embedded_aws.permissions import (
     Permission,
     export_permissions,
+    is_foreign,
     missing_key_permission,
     permissions_of,
 )
 from ddb_lake.embedded_aws.policy import Decision, Policy
 from ddb_lake.embedded_aws.wire import Answer, find_in_xml
+from ddb_lake.regions import partition_of
 
 ADMIN_KEY = "admin"
 """The access key that a policy doesn't bind, unless other ones are named."""
@@ -64,15 +66,21 @@ class Access:
         self._guard = threading.Lock()
 
     def check(self, call: Call, body: bytes) -> None:
-        """Refuse a call that the policy doesn't allow.
+        """Refuse a call that the policy doesn't allow, and any on a table of another account.
 
         Raises:
             AwsError: AccessDeniedException (DynamoDB) or AccessDenied (S3 and others).
         """
         policy = self._policy_for(call)
-        if policy is None:
+        names_arns = call.service == "dynamodb" and b"arn:" in body
+        if policy is None and not names_arns:
             return
         needed = permissions_of(call, self._account, body)
+        for permission in (needed or ()) if names_arns else ():
+            if is_foreign(permission, self._account):
+                raise self._denied(call, permission, None)
+        if policy is None:
+            return
         if needed is None or not call.access_key:
             # Not knowing what AWS would ask for, or who asks, there is nothing that could allow it.
             unknown = Permission(f"{call.service}:{call.operation or 'Unknown'}", "*")
@@ -125,7 +133,7 @@ class Access:
         if call.operation == "HeadObject" or (
             call.operation == "GetObject" and find_in_xml(answer.body, "Code") == "NoSuchKey"
         ):
-            permission = missing_key_permission(call.s3)
+            permission = missing_key_permission(call.s3, call.region)
             decision = policy.decide(permission.action, permission.resource, permission.context)
             if decision is not Decision.ALLOWED:
                 raise self._denied(call, permission, decision)
@@ -135,15 +143,16 @@ class Access:
         rules = self.rules
         return None if rules is None or call.access_key in rules.admin_keys else rules.policy
 
-    def _denied(self, call: Call, permission: Permission, decision: Decision) -> AwsError:
-        user = f"arn:aws:iam::{self._account}:user/{call.access_key or 'anonymous'}"
+    def _denied(self, call: Call, permission: Permission, decision: Decision | None) -> AwsError:
+        """Return AWS's refusal; `decision` is the caller's policy's, None where another account's has to decide."""
+        user = f"arn:{partition_of(call.region)}:iam::{self._account}:user/{call.access_key or 'anonymous'}"
         is_s3 = permission.action.startswith("s3:")
         resource = f'"{permission.resource}"' if is_s3 else permission.resource
-        because = (
-            "with an explicit deny in an identity-based policy"
-            if decision is Decision.DENIED
-            else f"because no identity-based policy allows the {permission.action} action"
-        )
+        if decision is Decision.DENIED:
+            because = "with an explicit deny in an identity-based policy"
+        else:
+            kind = "resource-based" if decision is None else "identity-based"
+            because = f"because no {kind} policy allows the {permission.action} action"
         text = f"User: {user} is not authorized to perform: {permission.action} on resource: {resource} {because}"
         if call.service == "dynamodb":
             return AwsError("AccessDeniedException", text)

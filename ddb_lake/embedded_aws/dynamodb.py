@@ -137,7 +137,9 @@ class DynamoDB:
 
     def _describe_table(self, region: str, request: Any) -> Answer:
         table = self._tables.find(region, request.get("TableName"))
-        answer = self._moto.dynamodb(region, "DescribeTable", request)
+        # By its name, since moto doesn't know the ARNs of all partitions.
+        named = request if table is None else {**request, "TableName": table.name}
+        answer = self._moto.dynamodb(region, "DescribeTable", named)
         if answer.status != 200 or table is None:
             return answer
         payload = _show_identity(answer, table).json()
@@ -203,6 +205,7 @@ def _show_identity(answer: Answer, table: Table) -> Answer:
     """Return moto's description of a table with the identity and creation time that outlive moto's table."""
     payload = answer.json()
     for description in payload.values():
+        description["TableArn"] = table.arn  # moto doesn't know all partitions
         description["TableId"] = table.id
         description["CreationDateTime"] = epoch_seconds(table.created_us)
     return dynamodb_answer(payload)

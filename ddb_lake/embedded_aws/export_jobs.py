@@ -40,7 +40,9 @@ _NOT_THE_OWNER = "Access Denied (Service: Amazon S3; Status Code: 403; Error Cod
 
 _LARGEST_PAGE = 25
 _SHORTEST_ARN = 37
-_EXPORT_ARN = re.compile(r"arn:aws:dynamodb:(?P<region>[^:]+):(?P<account>\d{12}):table/[^/]+/export/[^/]+", re.ASCII)
+_EXPORT_ARN = re.compile(
+    r"arn:aws[a-z-]*:dynamodb:(?P<region>[^:]+):(?P<account>\d{12}):table/[^/]+/export/[^/]+", re.ASCII
+)
 
 
 class ExportJobs:

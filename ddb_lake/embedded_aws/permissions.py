@@ -12,6 +12,8 @@ from ddb_lake.embedded_aws.calls import Call
 from ddb_lake.embedded_aws.json_values import JsonObject, array_in, is_object, object_in
 from ddb_lake.embedded_aws.policy import Context
 from ddb_lake.embedded_aws.s3_request import S3Request
+from ddb_lake.embedded_aws.tables import table_arn
+from ddb_lake.regions import partition_of
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ _ON_INDEX = {"Query", "Scan"}
 _ON_ARN = {"ListTagsOfResource", "TagResource", "UntagResource"}
 _ON_ALL = {"DescribeEndpoints", "DescribeLimits", "ListExports", "ListTables"}
 """Actions without resource-level permissions: only a statement on the resource `*` can allow them."""
+
+_OF_EXPORTS = {"DescribeExport", "ExportTableToPointInTime"}
+_ARN_PARTS = 6
 
 _IN_TRANSACTION = {
     "Put": "PutItem",
@@ -92,12 +97,24 @@ def permissions_of(call: Call, account: str, body: bytes) -> list[Permission] | 
     if call.service == "dynamodb":
         found = list(_of_dynamodb(call, account))
     elif call.s3 is not None:
-        found = list(_of_s3(call.s3, body))
+        found = list(_of_s3(call.s3, call.region, body))
     elif (call.service, call.operation) == ("sts", "GetCallerIdentity"):
         return []  # AWS: API reference, "No permissions are required to perform this operation"
     else:
         found = []
     return [_with_region(each, call.region) for each in found] or None
+
+
+def is_foreign(permission: Permission, account: str) -> bool:
+    """Tell whether a permission is on a table of another account, which has no resource policy that would give it.
+
+    Exports are left to `ExportJobs`: AWS has a text of its own for them.
+    """
+    service, _, action = permission.action.partition(":")
+    parts = permission.resource.split(":")
+    if service != "dynamodb" or action in _OF_EXPORTS or len(parts) < _ARN_PARTS:
+        return False
+    return parts[4] != account
 
 
 def export_permissions(bucket: str, prefix: str | None, region: str) -> list[Permission]:
@@ -106,18 +123,18 @@ def export_permissions(bucket: str, prefix: str | None, region: str) -> list[Per
     Source: AWS, DynamoDB developer guide, S3DataExport_Requesting, "Setting up the required permissions".
     """
     folder = f"{(prefix or '').rstrip('/')}/" if prefix else ""
-    resource = f"{_bucket_arn(bucket)}/{folder}AWSDynamoDB/object"
+    resource = f"{_bucket_arn(bucket, region)}/{folder}AWSDynamoDB/object"
     actions = ("PutObject", "PutObjectAcl", "AbortMultipartUpload")
     return [_with_region(Permission(f"s3:{action}", resource), region) for action in actions]
 
 
-def missing_key_permission(request: S3Request) -> Permission:
+def missing_key_permission(request: S3Request, region: str) -> Permission:
     """Return what decides whether S3 admits that an object isn't there.
 
     Source: AWS, S3 API reference, GetObject: without s3:ListBucket the answer is 403 instead of 404. The request
     carries no s3:prefix, so that an Allow under a condition on it does not count.
     """
-    return Permission("s3:ListBucket", _bucket_arn(request.bucket))
+    return Permission("s3:ListBucket", _bucket_arn(request.bucket, region))
 
 
 def _of_dynamodb(call: Call, account: str) -> Iterator[Permission]:
@@ -125,7 +142,7 @@ def _of_dynamodb(call: Call, account: str) -> Iterator[Permission]:
 
     def table(name: object) -> str:
         text = name if isinstance(name, str) else ""
-        return text if text.startswith("arn:") else f"arn:aws:dynamodb:{call.region}:{account}:table/{text}"
+        return text if text.startswith("arn:") else table_arn(call.region, account, text)
 
     if operation in _ON_TABLE:
         named = request.get("TableName") or request.get("TableArn")
@@ -154,22 +171,22 @@ def _of_transaction(request: JsonObject, table: Callable[[object], str]) -> Iter
                 yield Permission(f"dynamodb:{_IN_TRANSACTION[kind]}", table(action.get("TableName")))
 
 
-def _of_s3(request: S3Request, body: bytes) -> Iterator[Permission]:
+def _of_s3(request: S3Request, region: str, body: bytes) -> Iterator[Permission]:
     operation = request.operation
     if operation == "ListBuckets":
         yield Permission("s3:ListAllMyBuckets", "*")
     elif operation in _ON_BUCKET:
         named = {f"s3:{name}": request.query[name] for name in ("prefix", "delimiter") if name in request.query}
-        yield Permission(f"s3:{_ON_BUCKET[operation]}", _bucket_arn(request.bucket), named)
+        yield Permission(f"s3:{_ON_BUCKET[operation]}", _bucket_arn(request.bucket, region), named)
     elif operation == "DeleteObjects":
         for key in keys_to_delete(body):
-            yield Permission("s3:DeleteObject", _object_arn(request.bucket, key))
+            yield Permission("s3:DeleteObject", _object_arn(request.bucket, key, region))
     elif operation in _ON_OBJECT:
-        resource = _object_arn(request.bucket, request.key)
+        resource = _object_arn(request.bucket, request.key, region)
         yield Permission(f"s3:{_ON_OBJECT[operation]}", resource)
         source = request.copy_source()
         if source is not None:
-            yield Permission("s3:GetObject", _object_arn(*source))
+            yield Permission("s3:GetObject", _object_arn(*source, region))
         if operation in _STORING:
             if any(name.startswith(_ACL_HEADERS) for name in request.headers):
                 yield Permission("s3:PutObjectAcl", resource)
@@ -190,9 +207,9 @@ def _with_region(permission: Permission, region: str) -> Permission:
     return Permission(permission.action, permission.resource, {**permission.context, "aws:requestedregion": region})
 
 
-def _bucket_arn(bucket: str) -> str:
-    return f"arn:aws:s3:::{bucket}"
+def _bucket_arn(bucket: str, region: str) -> str:
+    return f"arn:{partition_of(region)}:s3:::{bucket}"
 
 
-def _object_arn(bucket: str, key: str) -> str:
-    return f"{_bucket_arn(bucket)}/{key}"
+def _object_arn(bucket: str, key: str, region: str) -> str:
+    return f"{_bucket_arn(bucket, region)}/{key}"

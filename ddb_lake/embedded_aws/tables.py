@@ -12,6 +12,7 @@ from ddb_lake.embedded_aws.journal import Journal, TableRequest
 from ddb_lake.embedded_aws.json_values import JsonObject, object_in
 from ddb_lake.embedded_aws.keys import KeyAttribute, KeySchema
 from ddb_lake.embedded_aws.wire import epoch_seconds
+from ddb_lake.regions import partition_of
 from ddb_lake.windows import from_us
 
 _DAY_US = 86_400_000_000
@@ -20,7 +21,7 @@ _LAG_US = 300_000_000
 
 _LONGEST_DAYS = 35
 _TABLE_ARN = re.compile(
-    r"arn:aws:dynamodb:(?P<region>[^:]+):(?P<account>\d{12}):table/(?P<name>[A-Za-z0-9_.-]{3,255})"
+    r"arn:aws[a-z-]*:dynamodb:(?P<region>[^:]+):(?P<account>\d{12}):table/(?P<name>[A-Za-z0-9_.-]{3,255})", re.ASCII
 )
 
 
@@ -96,6 +97,11 @@ def parse_table_arn(text: str) -> TableArn | None:
     return match and TableArn(**match.groupdict())
 
 
+def table_arn(region: str, account: str, name: str) -> str:
+    """Return the ARN of a table."""
+    return f"arn:{partition_of(region)}:dynamodb:{region}:{account}:table/{name}"
+
+
 class Tables:
     """The tables that exist and their point-in-time recovery, kept in the journal.
 
@@ -132,7 +138,7 @@ class Tables:
     def create(self, region: str, request: dict[str, Any], body: bytes, now_us: int) -> Table:
         """Take in a table that was created by this request."""
         name = request["TableName"]
-        arn = f"arn:aws:dynamodb:{region}:{self._account}:table/{name}"
+        arn = table_arn(region, self._account, name)
         table = Table(str(uuid.uuid4()), region, name, arn, KeySchema.of_table(request), _milliseconds(now_us))
         self._journal.add_table(table.id, table.to_json(), TableRequest(table.id, "CreateTable", body))
         self._remember(table)

@@ -21,7 +21,9 @@ from ddb_lake.exports.errors import (
     ExportError,
     ExportFailed,
     ExportNotFound,
+    ForeignTable,
     ManifestMissing,
+    SourceTableNotFound,
     WrongExport,
     translate,
 )
@@ -121,12 +123,17 @@ class ExportClient:
         dynamodb: A boto3 client for DynamoDB in the tables' region and account.
         s3: A boto3 client for S3 that may list and read the destination.
         destination: Where the exports go.
+        account: The id of the credentials' account, where it is known: tables of another one are then refused
+            before anything is asked about them.
     """
 
-    def __init__(self, dynamodb: DynamoDBClient, s3: S3Client, destination: Destination) -> None:
+    def __init__(
+        self, dynamodb: DynamoDBClient, s3: S3Client, destination: Destination, account: str | None = None
+    ) -> None:
         self._dynamodb = dynamodb
         self._s3 = s3
         self._destination = destination
+        self._account = account
 
     @property
     def s3(self) -> S3Client:
@@ -138,9 +145,16 @@ class ExportClient:
 
         Raises:
             SourceTableNotFound: If there is none of that name.
+            ForeignTable: If the ARN is of another account than the credentials.
         """
+        self._refuse_foreign(name_or_arn)
         with _translated(f"describing the table {name_or_arn}"):
             table: Any = self._dynamodb.describe_table(TableName=name_or_arn)["Table"]
+        if name_or_arn.startswith("arn:") and table["TableArn"] != name_or_arn:
+            raise SourceTableNotFound(
+                f"describing the table {name_or_arn}: the answer is about {table['TableArn']}. "
+                "What to do: check the endpoint, which must honour a table's ARN."
+            )
         types = {a["AttributeName"]: a["AttributeType"] for a in table["AttributeDefinitions"]}
         return SourceTable(
             arn=table["TableArn"],
@@ -156,7 +170,7 @@ class ExportClient:
     def recovery(self, table: SourceTable) -> Recovery:
         """Tell whether point-in-time recovery is on, and what it can restore (`DescribeContinuousBackups`)."""
         with _translated(f"asking for the point-in-time recovery of {table.name}"):
-            answer = self._dynamodb.describe_continuous_backups(TableName=table.name)
+            answer = self._dynamodb.describe_continuous_backups(TableName=table.arn)
         told: Any = answer["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
         if told.get("PointInTimeRecoveryStatus") != "ENABLED":
             return Recovery(enabled=False)
@@ -172,7 +186,7 @@ class ExportClient:
         """Turn point-in-time recovery on; it keeps what is written from then on."""
         with _translated(f"turning on the point-in-time recovery of {table.name}"):
             self._dynamodb.update_continuous_backups(
-                TableName=table.name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+                TableName=table.arn, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
             )
 
     def start(self, request: ExportRequest, attempt: int = 1) -> Export:
@@ -317,6 +331,17 @@ class ExportClient:
         manifest = read_manifest(self._s3, export.bucket, export.manifest_key)
         _require_match(request, manifest)
         return manifest
+
+    def _refuse_foreign(self, name_or_arn: str) -> None:
+        """Refuse an ARN of another account (AWS: an export is started by the account that owns the table)."""
+        if self._account is None or not name_or_arn.startswith("arn:"):
+            return
+        if (owner := name_or_arn.split(":")[4]) != self._account:
+            raise ForeignTable(
+                f"{name_or_arn} is a table of the account {owner}, but the credentials are of {self._account}, and "
+                "DynamoDB exports a table for the account that owns it only. What to do: use credentials of "
+                f"{owner}, such as a role there; with `bucket_owner` the exports may go to another account's bucket."
+            )
 
     def _folders(self, prefix: str, start_after: str = "") -> Iterator[str]:
         """Yield the names of the folders right under a prefix, in order, from a name on."""

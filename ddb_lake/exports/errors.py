@@ -46,6 +46,10 @@ class AccessDenied(ExportError):
     """The credentials in use may not make this call."""
 
 
+class ForeignTable(AccessDenied):
+    """The table belongs to another AWS account than the credentials: DynamoDB exports it to its own account only."""
+
+
 class ServiceUnavailable(ExportError):
     """AWS answered with a fault of its own, or did not answer; the same call may succeed later."""
 
@@ -171,4 +175,7 @@ def translate(error: ClientError | BotoCoreError, doing: str) -> ExportError:
         kind, remedy = ServiceUnavailable, "try again later"
     if kind is ExportTimeRefused and "greater than the current time" in message:
         kind, remedy = WindowNotClosed, "try again in a minute: DynamoDB's clock may be behind yours"
+    if kind is AccessDenied and (message.rstrip(".") == "Access is denied" or "resource-based policy" in message):
+        # What AWS says of another account's table, see ForeignTable.
+        remedy = "use credentials of the account that owns the table; DynamoDB exports it to no other one"
     return kind(f"{doing}: {code or 'error'}: {message.rstrip('.')}. What to do: {remedy}.")

@@ -48,24 +48,30 @@ def _resources(settings: Settings, account: str) -> dict[str, list[str]]:
     lake = urlsplit(settings.lake.uri)
     on_s3 = lake.scheme == "s3"
     folder = f"{lake.path.strip('/')}/" if lake.path.strip("/") else ""
+    # One set of credentials reaches one partition only, so that of the tables is that of the lake.
+    bucket = f"arn:{settings.tables[0].partition}:s3:::{lake.netloc}"
     return {
         "tables": sorted(tables),
         "tables_to_recover": sorted(recovered),
         "exports": sorted(f"{arn}/export/*" for arn in tables),
-        "export_buckets": sorted({f"arn:aws:s3:::{table.bucket}" for table in settings.tables}),
+        "export_buckets": sorted({_bucket_arn(table) for table in settings.tables}),
         "export_objects": sorted({_exports_of(table) for table in settings.tables}),
-        "lake_bucket": [f"arn:aws:s3:::{lake.netloc}"] if on_s3 else [],
-        "lake_objects": [f"arn:aws:s3:::{lake.netloc}/{folder}*"] if on_s3 else [],
+        "lake_bucket": [bucket] if on_s3 else [],
+        "lake_objects": [f"{bucket}/{folder}*"] if on_s3 else [],
     }
 
 
 def _table_arn(table: TableSettings, account: str) -> str:
     if table.table.startswith("arn:"):
         return table.table
-    return f"arn:aws:dynamodb:{table.region}:{account}:table/{table.table}"
+    return f"arn:{table.partition}:dynamodb:{table.region}:{account}:table/{table.table}"
+
+
+def _bucket_arn(table: TableSettings) -> str:
+    return f"arn:{table.partition}:s3:::{table.bucket}"
 
 
 def _exports_of(table: TableSettings) -> str:
     """Return the objects of a table's exports: they lie under its own name in the destination."""
     folder = f"{table.prefix}/" if table.prefix else ""
-    return f"arn:aws:s3:::{table.bucket}/{folder}{table.table.rpartition('/')[2]}/*"
+    return f"{_bucket_arn(table)}/{folder}{table.table.rpartition('/')[2]}/*"
