@@ -1,8 +1,8 @@
 """Attribute names to column names: legal in Delta, unique without regard to case, stable.
 
-Percent escapes stand for what Delta refuses and for what SQL engines read as syntax. Endings such as
-`__string` belong to companion columns, and the metadata columns' names to the metadata: an attribute
-that is really called so is escaped, whatever else the table holds.
+Percent escapes stand for what Delta refuses, for what SQL engines read as syntax, and for what polars reads as a
+pattern. Endings such as `__string` belong to companion columns, and the metadata columns' names to the metadata: an
+attribute that is really called so is escaped, whatever else the table holds.
 """
 
 import re
@@ -22,6 +22,10 @@ _RESERVED_STARTS = ("__delta_rs", "_part_")
 
 _ESCAPED = re.compile(r"""[\x00-\x20\x7f,;{}()=%.`"'\\]""")
 """Delta refuses ` ,;{}()\\n\\t=` (Delta protocol, column names); the rest would need quoting twice in SQL."""
+
+_PATTERN = re.compile(r"\*|\^.*\$", re.DOTALL)
+"""Whole names that polars takes for patterns: all columns, or a regular expression. Tables of earlier versions may
+have such columns, so this package selects by exact names all the same (`replica.exact_names`)."""
 
 _COMPANION_ENDING = re.compile(f"__(?=(?:{'|'.join(Arm)}|decimal_[0-9]+_[0-9]+)$)", re.IGNORECASE)
 
@@ -67,6 +71,8 @@ def _escape(attribute: str) -> str:
     if not attribute:
         return "%"
     escaped = _ESCAPED.sub(lambda match: f"%{ord(match[0]):02X}", attribute)
+    if _PATTERN.fullmatch(escaped):
+        escaped = f"%{ord(escaped[0]):02X}{escaped[1:]}"
     folded = fold(escaped)
     if folded in _RESERVED or folded.startswith(_RESERVED_STARTS):
         escaped = f"%5F{escaped[1:]}"

@@ -31,6 +31,7 @@ from ddb_lake.replica.data_files import FILE_BYTES, FILE_ROWS, DataFile, live_ro
 from ddb_lake.replica.delta_log import AddFile, Snapshot, read_snapshot
 from ddb_lake.replica.delta_log.deletion_vectors import read_vectors
 from ddb_lake.replica.errors import InvalidFrame, NotDecoded, StorageFailed
+from ddb_lake.replica.exact_names import arrange, pick
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.spans import Spans, encode_spans, export_name, export_window
 from ddb_lake.replica.store import ObjectTableStore, TableStore
@@ -145,7 +146,7 @@ class ChangeLogSnapshot:
         """Yield the named columns of some exports' deletes written at a time or later, in blocks."""
         wanted = list(dict.fromkeys([*names, DELETED, WRITE_TIME]))
         for block in self._scan(self._files_of(spans), wanted):
-            yield block.filter(pl.col(DELETED), pl.col(WRITE_TIME) >= since_us).select(names)
+            yield pick(block.filter(pl.col(DELETED), pl.col(WRITE_TIME) >= since_us), names)
 
     def _files_of(self, spans: Collection[Window]) -> list[AddFile]:
         """Return the files of some exports.
@@ -184,8 +185,7 @@ class ChangeLogSnapshot:
         for file in sorted(files, key=lambda each: each.path):
             rows = live_rows(self.store, file, dead.get(file.path), names)
             export = pl.lit(file.partition.get(EXPORT), pl.String()).alias(EXPORT)
-            absent = [pl.lit(None, types[name]).alias(name) for name in names if name not in rows.columns]
-            yield rows.with_columns(absent).with_columns(export).select(names)
+            yield arrange(rows.with_columns(export), types)
 
     def _types(self, names: Sequence[str]) -> dict[str, pl.DataType]:
         assert self.table is not None
@@ -441,8 +441,8 @@ class _Spool:
             return
         frame = pl.concat(self._waiting)
         self._waiting, self._bytes, self._rows = [], 0, 0
-        quarter = (pl.col(WRITE_TIME) // QUARTER_HOUR_US * QUARTER_HOUR_US).alias(WINDOW)
-        for (start_us,), part in frame.group_by(quarter):
+        starts = pl.col(WRITE_TIME) // QUARTER_HOUR_US * QUARTER_HOUR_US
+        for (start_us,), part in frame.group_by(starts.alias(WINDOW)):
             key = from_us(int(str(start_us))).strftime(KEY_FORMAT)
             self.files.append(self._write_partition(key, part.sort(WRITE_TIME)))
 

@@ -9,6 +9,7 @@ from deltalake.schema import PrimitiveType
 
 from ddb_lake.field_metadata import ARM, ATTRIBUTE, KEY, OURS, PARTITION
 from ddb_lake.replica.errors import InvalidColumn, InvalidFrame, SchemaConflict
+from ddb_lake.replica.exact_names import arrange
 
 KEY_HASH = "_key_hash"
 WRITE_TIME = "_write_time_us"
@@ -205,6 +206,4 @@ def conform(
         nulls = frame[name].null_count()
         if nulls:
             raise InvalidFrame(f"{where}: {nulls} of {frame.height} rows have no {name}")
-    return frame.select(
-        pl.col(name) if name in present else pl.lit(None, dtype=dtype).alias(name) for name, dtype in declared.items()
-    )
+    return arrange(frame, declared)

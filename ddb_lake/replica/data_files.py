@@ -7,7 +7,7 @@ import io
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import numpy as np
@@ -19,6 +19,7 @@ from ddb_lake.replica.columns import KEY_HASH
 from ddb_lake.replica.delta_log import AddFile, log_path, now_ms
 from ddb_lake.replica.delta_log.deletion_vectors import REMEDY
 from ddb_lake.replica.errors import DamagedDeletionVector
+from ddb_lake.replica.exact_names import read_parquet
 from ddb_lake.replica.key_index import FINGERPRINT, read_data_file, reading, rows_of, write_segment
 from ddb_lake.replica.store import TableStore
 
@@ -39,6 +40,8 @@ EXACT_TEXT = 32
 
 POSITION = "row of the file"
 """A column of frames in memory. No table can have one of this name."""
+
+Bound = int | str | None
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 """How the folder of a null partition is called."""
@@ -146,11 +149,8 @@ def live_rows(
     data = read_data_file(store, file)
     with reading(store, file):
         if columns is not None:
-            present = pl.read_parquet_schema(io.BytesIO(data))
-            columns = [name for name in dict.fromkeys((KEY_HASH, *columns)) if name in present]
-        frame = pl.read_parquet(
-            io.BytesIO(data), columns=columns, hive_partitioning=False, row_index_name=POSITION
-        ).with_columns(pl.col(POSITION).cast(pl.Int64()))
+            columns = [KEY_HASH, *columns]
+        frame = read_parquet(data, columns, POSITION).with_columns(pl.col(POSITION).cast(pl.Int64()))
     if not dead:
         return frame
     if dead.max() >= frame.height:
@@ -170,8 +170,8 @@ def statistics(frame: pl.DataFrame) -> dict[str, Any]:
     schema = frame.schema  # which polars makes anew each time that it is asked for
     plain = [name for name, dtype in schema.items() if not dtype.is_nested()]
     bounded = [name for name in plain if schema[name] in (pl.Int64(), pl.String())]
-    least = frame.select(pl.col(bounded).min()).row(0, named=True) if bounded else {}
-    most = frame.select(pl.col(bounded).max()).row(0, named=True) if bounded else {}
+    least = {name: cast(Bound, frame[name].min()) for name in bounded}
+    most = {name: cast(Bound, frame[name].max()) for name in bounded}
     told = [name for name in bounded if _is_exact(least[name]) and _is_exact(most[name])]
     return {
         "numRecords": frame.height,
@@ -181,5 +181,5 @@ def statistics(frame: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _is_exact(bound: int | str | None) -> bool:
+def _is_exact(bound: Bound) -> bool:
     return bound is not None and (isinstance(bound, int) or len(bound) <= EXACT_TEXT)

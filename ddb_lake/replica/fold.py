@@ -27,6 +27,7 @@ from ddb_lake.replica.data_files import (
 )
 from ddb_lake.replica.delta_log import AddFile, Operation, Snapshot, now_ms, require_writable
 from ddb_lake.replica.delta_log.deletion_vectors import read_vectors, write_vectors
+from ddb_lake.replica.exact_names import pick
 from ddb_lake.replica.key_index import segment_path
 from ddb_lake.replica.key_index.filter import I64
 from ddb_lake.replica.mark import loose
@@ -101,7 +102,7 @@ def _gather(
         live_rows(store, file, dead[file.path]).with_columns(pl.lit(number, pl.Int64()).alias(_FILE))
         for number, file in enumerate(sources)
     ]
-    return pl.concat([pl.DataFrame(schema=columns), *frames], how="diagonal").select(list(columns)).sort(KEY_HASH)
+    return pl.concat([pl.DataFrame(schema=columns), *frames], how="diagonal").pipe(pick, columns).sort(KEY_HASH)
 
 
 def commit_folded(store: TableStore, snapshot: Snapshot, account: Account, folded: FoldedFile, reason: str) -> int:

@@ -12,16 +12,20 @@ import numpy.typing as npt
 import polars as pl
 
 from ddb_lake.replica.columns import DELETED, KEY_HASH, TIE_BREAK, WRITE_TIME
+from ddb_lake.replica.exact_names import columns, pick
 from ddb_lake.replica.table import quote
 from ddb_lake.windows import Window
 
 ORDER = (WRITE_TIME, DELETED, TIE_BREAK)
 """The greater wins: the later; at the same time a delete; between updates the greater tie-break."""
 
+_DELETED_US = "time of the delete"
+"""A column of frames in memory. No table can have one of this name."""
+
 
 def last_changes(changes: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """Return each key's last change. Keys are equal where all of their columns are, null equal to null."""
-    return changes.sort(ORDER).unique(subset=list(keys), keep="last", maintain_order=True)
+    return changes.sort(ORDER).unique(subset=columns(keys), keep="last", maintain_order=True)
 
 
 def resolve_contradicted(
@@ -40,8 +44,8 @@ def resolve_contradicted(
     for export, recorded in records.items():
         doubtful = _written_in(export) & ~pl.col(DELETED)
         written = changes.filter(doubtful)
-        held = written.join(recorded, on=list(keys), how="semi", nulls_equal=True)
-        gone = written.join(recorded, on=list(keys), how="anti", nulls_equal=True)
+        held = written.join(recorded, on=columns(keys), how="semi", nulls_equal=True)
+        gone = written.join(recorded, on=columns(keys), how="anti", nulls_equal=True)
         changes = pl.concat([changes.filter(~doubtful), held, gone.with_columns(_deleted_by_the_end_of(export))])
     return changes
 
@@ -60,7 +64,7 @@ def implied_deletes(rows: pl.DataFrame, records: Mapping[Window, pl.DataFrame], 
     """
     found = [
         rows.filter(_written_in(export))
-        .join(recorded, on=list(keys), how="anti", nulls_equal=True)
+        .join(recorded, on=columns(keys), how="anti", nulls_equal=True)
         .with_columns(_deleted_by_the_end_of(export))
         for export, recorded in records.items()
     ]
@@ -89,17 +93,16 @@ def without_deleted_later(
         deletes: Blocks of deletes with the columns `KEY_HASH`, `WRITE_TIME` and the keys'.
         keys: The key's columns.
     """
-    updates = changes.filter(~pl.col(DELETED)).select(KEY_HASH, WRITE_TIME, *keys)
+    updates = pick(changes.filter(~pl.col(DELETED)), [KEY_HASH, WRITE_TIME, *keys])
     beaten: list[pl.DataFrame] = []
     for block in deletes:
-        met = updates.join(
-            block.select(*keys, pl.col(WRITE_TIME).alias("_deleted_us")), on=list(keys), nulls_equal=True
-        )
-        beaten.append(met.filter(pl.col("_deleted_us") >= pl.col(WRITE_TIME)).select(keys))
+        times = pick(block, [*keys, WRITE_TIME]).rename({WRITE_TIME: _DELETED_US})
+        met = updates.join(times, on=columns(keys), nulls_equal=True)
+        beaten.append(pick(met.filter(pl.col(_DELETED_US) >= pl.col(WRITE_TIME)), keys))
     if not beaten:
         return changes
     # One change a key: what is beaten is the update that was asked about.
-    return changes.join(pl.concat(beaten).unique(), on=list(keys), how="anti", nulls_equal=True)
+    return changes.join(pl.concat(beaten).unique(), on=columns(keys), how="anti", nulls_equal=True)
 
 
 def beats(

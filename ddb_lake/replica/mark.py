@@ -28,6 +28,7 @@ from ddb_lake.replica.delta_log import (
     require_writable,
 )
 from ddb_lake.replica.delta_log.deletion_vectors import read_vectors, write_vectors
+from ddb_lake.replica.exact_names import arrange
 from ddb_lake.replica.key_index import FINGERPRINT, Candidates, KeyIndex, fingerprints
 from ddb_lake.replica.last_writer import beats
 from ddb_lake.replica.merge import AppliedRows, Effort
@@ -167,11 +168,7 @@ def write_images(
     schema = snapshot.schema() if metadata is None else Schema.from_json(metadata.schema)
     partitioning = partitioning_of(schema, snapshot.metadata.partition_columns)
     columns = {name: t for name, t in pl.Schema(schema).items() if name not in snapshot.metadata.partition_columns}
-    present = frozenset(images.columns)
-    images = images.select(
-        pl.col(name) if name in present else pl.lit(None, dtype=dtype).alias(name)
-        for name, dtype in {**columns, FINGERPRINT: pl.UInt64()}.items()
-    )
+    images = arrange(images, {**columns, FINGERPRINT: pl.UInt64()})
     return [
         write_indexed_file(store, partition_folder(partition), "part", rows, partition, keys, QUICK_LEVEL)
         for partition, rows in split(images, partitioning)

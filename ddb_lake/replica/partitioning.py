@@ -16,6 +16,7 @@ from deltalake.schema import PrimitiveType
 from ddb_lake.field_metadata import PARTITION
 from ddb_lake.replica.columns import KEY_HASH, Column
 from ddb_lake.replica.errors import InvalidColumn
+from ddb_lake.replica.exact_names import column, columns
 
 PREFIX = "_part_"
 """How the names of partition columns begin, which no attribute's column may."""
@@ -77,7 +78,7 @@ class DatePart:
         """Return the expression of the partition's values: null where the attribute is no such time, or absent."""
         if self.attribute not in columns:
             return pl.lit(None, dtype=pl.String())
-        start = pl.col(self.attribute).str.head(DATE_CHARACTERS[self.unit])
+        start = column(self.attribute).str.head(DATE_CHARACTERS[self.unit])
         pattern = {"year": r"^\d{4}$", "month": r"^\d{4}-\d\d$", "day": r"^\d{4}-\d\d-\d\d$"}[self.unit]
         return pl.when(start.str.contains(pattern)).then(start)
 
@@ -134,9 +135,9 @@ def split(
         yield {}, frame
         return
     names = [each.name for each in partitioning]
-    for values, part in with_partitions(frame, partitioning).group_by(names, maintain_order=True):
+    for values, part in with_partitions(frame, partitioning).group_by(columns(names), maintain_order=True):
         told = {name: None if value is None else str(value) for name, value in zip(names, values, strict=True)}
-        yield told, part.drop(names)
+        yield told, part.drop(columns(names))
 
 
 def check_partitioning(partitioning: Sequence[PartitionColumn], columns: Iterable[Column], where: str) -> None:

@@ -10,6 +10,7 @@ from ddb_lake.replica import table as delta
 from ddb_lake.replica.change_log import ChangeLogSnapshot
 from ddb_lake.replica.columns import DELETED, EXPORT, KEY_HASH, TIE_BREAK, WRITE_TIME
 from ddb_lake.replica.coverage import Account
+from ddb_lake.replica.exact_names import pick
 from ddb_lake.replica.last_writer import implied_deletes, resolve_contradicted
 from ddb_lake.replica.spans import Spans, export_name
 from ddb_lake.windows import Window, covers
@@ -80,7 +81,7 @@ class Plan:
         names = [KEY_HASH, WRITE_TIME, DELETED, TIE_BREAK, *self.keys]
         read = met.union(*against.values())
         told = self.log.read_exports(read, names)
-        records = _records(told.select(EXPORT, *self.keys), read)
+        records = _records(pick(told, [EXPORT, *self.keys]), read)
         for export in met:
             updates = told.filter(
                 (pl.col(EXPORT) == export_name(export)) & ~pl.col(DELETED) & (pl.col(WRITE_TIME) >= since_us)
@@ -114,7 +115,7 @@ class Plan:
         ]
 
     def _records_of_batch(self, exports: Iterable[Window]) -> dict[Window, pl.DataFrame]:
-        return _records(self.changes.select(EXPORT, *self.keys), exports)
+        return _records(pick(self.changes, [EXPORT, *self.keys]), exports)
 
 
 def _records(changes: pl.DataFrame, exports: Iterable[Window]) -> dict[Window, pl.DataFrame]:

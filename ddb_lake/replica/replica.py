@@ -14,6 +14,7 @@ from ddb_lake.replica import table as delta
 from ddb_lake.replica.bootstrap import StagedBootstrap, StagedShard, Staging
 from ddb_lake.replica.change_log import ChangeLog, ChangeLogSnapshot
 from ddb_lake.replica.columns import (
+    ROW_METADATA,
     Column,
     added,
     attribute_columns,
@@ -31,6 +32,7 @@ from ddb_lake.replica.coverage import (
 from ddb_lake.replica.decision import decide
 from ddb_lake.replica.delta_log import Note, Snapshot, read_snapshot
 from ddb_lake.replica.errors import NotBootstrapped, NotDecoded, OutdatedBootstrap, WrongSourceTable
+from ddb_lake.replica.exact_names import arrange
 from ddb_lake.replica.folding import FoldPolicy
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.maintenance import MaintenanceReport, maintain
@@ -517,9 +519,8 @@ class Replica:
             present = pl.Schema(snapshot.schema())
             known = [name for name in columns if name in present]
             rows = delta.read(delta.at_version(self.location, snapshot.number), known, predicate)
-            types = {column.name: column.dtype for column in self.change_log.columns()}
-            absent = [pl.lit(None, dtype=types[name]).alias(name) for name in columns if name not in present]
-            return rows.with_columns(absent).select(columns)
+            types = {**ROW_METADATA, **{each.name: each.dtype for each in self.change_log.columns()}}
+            return arrange(rows, {name: types[name] for name in columns})
 
         return read_rows
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import duckdb
 import polars as pl
+import polars.selectors as cs
 import polars_deltalake
 from deltalake import DeltaTable, QueryBuilder
 
@@ -19,11 +20,11 @@ Rows = list[tuple[Any, ...]]
 
 
 def by_polars(uri: str, names: list[str]) -> Rows:
-    return pl.scan_delta(uri).select(names).collect().rows()
+    return pl.scan_delta(uri).select(cs.by_name(*names)).collect().rows()
 
 
 def by_delta_rs(uri: str, names: list[str]) -> Rows:
-    return pl.DataFrame(DeltaTable(uri).scan(columns=names)).select(names).rows()
+    return pl.DataFrame(DeltaTable(uri).scan(columns=names))[names].rows()
 
 
 def by_datafusion(uri: str, names: list[str]) -> Rows:
@@ -43,7 +44,7 @@ def by_duckdb(uri: str, names: list[str]) -> Rows:
 
 def by_kernel(uri: str, names: list[str]) -> Rows:
     """A polars source that is built on delta-kernel and shares no code with delta-rs."""
-    return polars_deltalake.scan_delta(uri).select(names).collect().rows()
+    return polars_deltalake.scan_delta(uri).select(cs.by_name(*names)).collect().rows()
 
 
 def by_the_protocol(uri: str, names: list[str]) -> Rows:
@@ -51,7 +52,7 @@ def by_the_protocol(uri: str, names: list[str]) -> Rows:
     root = Path(uri)
     files: dict[tuple[str, str], dict[str, Any]] = {}
     for commit in sorted((root / "_delta_log").glob("0*.json")):
-        actions = [json.loads(line) for line in commit.read_text().splitlines()]
+        actions = [json.loads(line) for line in commit.read_bytes().splitlines()]
         for action in sorted(actions, key=lambda each: "add" in each):
             for kind, told in action.items():
                 if kind in ("add", "remove"):
@@ -73,7 +74,7 @@ def by_the_protocol(uri: str, names: list[str]) -> Rows:
         assert not dead or stats["tightBounds"] is False
         frame = frame.with_columns(pl.lit(value).alias(name) for name, value in told["partitionValues"].items())
         frame = frame.with_columns(pl.lit(None).alias(name) for name in names if name not in frame.columns)
-        rows += [row for number, row in enumerate(frame.select(names).rows()) if number not in dead]
+        rows += [row for number, row in enumerate(frame[names].rows()) if number not in dead]
     return rows
 
 

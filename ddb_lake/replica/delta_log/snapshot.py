@@ -18,6 +18,7 @@ from deltalake import Schema
 
 from ddb_lake.replica.delta_log.actions import AddFile, FileKey, Metadata, TableProtocol, Tombstone, key_of
 from ddb_lake.replica.errors import ANEW, DamagedLog, UnsupportedTable
+from ddb_lake.replica.exact_names import pick, read_parquet
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.store import TableStore
 
@@ -270,7 +271,7 @@ class _Replay:
     def take_checkpoint(self, data: bytes) -> None:
         wanted = ["add", "txn", "metaData", "protocol", *(["remove"] if self._with_tombstones else [])]
         schema = pl.read_parquet_schema(io.BytesIO(data))
-        frame = pl.read_parquet(io.BytesIO(data), columns=[name for name in wanted if name in schema])
+        frame = read_parquet(data, wanted)
         if (
             "sidecar" in schema
             and pl.read_parquet(io.BytesIO(data), columns=["sidecar"])["sidecar"].is_not_null().any()
@@ -365,7 +366,7 @@ def _tombstones(removes: pl.Series) -> Iterator[Tombstone]:
     """Yield the remove actions of a checkpoint, which may be thousands, without those of their fields unused here."""
     told = removes.struct.unnest()
     wanted = [name for name in ("path", "deletionTimestamp", "deletionVector") if name in told.columns]
-    for each in told.select(wanted).iter_rows(named=True):
+    for each in pick(told, wanted).iter_rows(named=True):
         vector = each.get("deletionVector")
         known = vector is not None and vector["storageType"] is not None
         yield Tombstone.from_json({**each, "deletionVector": vector if known else None})

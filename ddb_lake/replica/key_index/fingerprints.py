@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ddb_lake.replica.exact_names import column
+
 PERSON = b"ddb_lake key"
 """Tells these hashes from others of the same text, such as the key hash itself."""
 
@@ -29,11 +31,10 @@ def fingerprints(frame: pl.DataFrame, keys: Iterable[str]) -> Fingerprints:
     parts = [_part(name, frame.schema[name]) for name in sorted(keys) if name in frame.columns]
     if not frame.height or not parts:
         return np.zeros(frame.height, dtype=np.uint64)
-    key = pl.concat_str(parts).cast(pl.Binary()).alias("key")
     start = blake2b(digest_size=8, person=PERSON)
     digests = bytearray()
     for block in frame.iter_slices(AT_ONCE):
-        for text in block.select(key)["key"]:
+        for text in block.select(pl.concat_str(parts).cast(pl.Binary())).to_series():
             state = start.copy()
             state.update(text)
             digests += state.digest()
@@ -42,7 +43,7 @@ def fingerprints(frame: pl.DataFrame, keys: Iterable[str]) -> Fingerprints:
 
 def _part(name: str, dtype: pl.DataType) -> pl.Expr:
     """Return a column's part of the key's text: its name, the length and the value; empty where it is null."""
-    column = pl.col(name)
-    text = column.bin.encode("hex") if dtype == pl.Binary() else column.cast(pl.String())
+    value = column(name)
+    text = value.bin.encode("hex") if dtype == pl.Binary() else value.cast(pl.String())
     told = pl.concat_str(pl.lit(f"{name}\x00"), text.str.len_bytes().cast(pl.String()), pl.lit(":"), text)
-    return pl.when(column.is_null()).then(pl.lit("")).otherwise(told)
+    return pl.when(value.is_null()).then(pl.lit("")).otherwise(told)

@@ -5,7 +5,6 @@ absent or damaged is made again from its data file, in memory that one data file
 """
 
 import contextlib
-import io
 import logging
 import mmap
 import os
@@ -20,6 +19,7 @@ import polars as pl
 from ddb_lake.replica.columns import KEY_HASH, TIE_BREAK, WRITE_TIME
 from ddb_lake.replica.delta_log import AddFile
 from ddb_lake.replica.errors import ANEW, DamagedDataFile
+from ddb_lake.replica.exact_names import read_parquet
 from ddb_lake.replica.key_index.filter import I64, U64
 from ddb_lake.replica.key_index.fingerprints import fingerprints
 from ddb_lake.replica.key_index.local_cache import copy_path, forget_copy, keep_copy, open_copy
@@ -173,9 +173,7 @@ def read_key_columns(store: TableStore, file: AddFile, keys: Sequence[str]) -> p
     """
     data = read_data_file(store, file)
     with reading(store, file):
-        present = pl.read_parquet_schema(io.BytesIO(data))
-        wanted = [KEY_HASH, WRITE_TIME, TIE_BREAK, *(name for name in keys if name in present)]
-        return pl.read_parquet(io.BytesIO(data), columns=wanted)
+        return read_parquet(data, [KEY_HASH, WRITE_TIME, TIE_BREAK, *keys])
 
 
 def read_data_file(store: TableStore, file: AddFile) -> bytes:
