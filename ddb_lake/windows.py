@@ -135,6 +135,17 @@ def missing(span: Window, covered: Iterable[Window]) -> tuple[Window, ...]:
     return tuple(holes)
 
 
+def listed(windows: Iterable[Window], most: int = 5) -> str:
+    """Return some windows for a message, the first few of many."""
+    named = list(windows)
+    return ", ".join(map(str, named[:most])) + (f" and {len(named) - most} more" if len(named) > most else "")
+
+
+def touch(one: Window, other: Window) -> bool:
+    """Tell whether two windows have an instant in common."""
+    return one.start < other.end and other.start < one.end
+
+
 def covers(covered: Iterable[Window], window: Window) -> bool:
     """Tell whether every instant of `window` lies in one of `covered`."""
     return not missing(window, covered)

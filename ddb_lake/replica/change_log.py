@@ -38,12 +38,15 @@ from ddb_lake.replica.store import ObjectTableStore, TableStore
 from ddb_lake.replica.strategy import Strategy
 from ddb_lake.windows import (
     KEY_FORMAT,
+    LONGEST_EXPORT,
     QUARTER_HOUR,
     Window,
     floor_quarter_hour,
     format_time,
     from_us,
+    listed,
     missing,
+    touch,
 )
 
 QUARTER_HOUR_US = QUARTER_HOUR // timedelta(microseconds=1)
@@ -112,6 +115,30 @@ class ChangeLogSnapshot:
         """The attribute columns, in the schema's order."""
         return () if self.table is None else attribute_columns(self.table.schema())
 
+    def exports(self, window: Window) -> tuple[Window, ...]:
+        """Return the windows of the decoded exports that touch a window, in order.
+
+        Of time long ago only those that have changes may be known: the rows name their exports.
+        """
+        return tuple(sorted({*self.account.spans.touching(window), *self._named_by_files(window)}))
+
+    def lacking(self, window: Window) -> tuple[Window, ...]:
+        """Return the parts of a window that no decoded export is known to cover, in order.
+
+        Those are holes, and of time long ago also exports that had no change or whose rows were removed: decoded
+        again it shows.
+        """
+        return missing(window, (*self.account.spans.union(), *self._named_by_files(window)))
+
+    def _named_by_files(self, window: Window) -> set[Window]:
+        """Return the exports touching a window that files name, where the account does not know them one by one."""
+        if self.table is None or not any(touch(each, window) for each in self.account.unknown):
+            return set()
+        around = Window(window.start - LONGEST_EXPORT, window.end + LONGEST_EXPORT)
+        files = self.table.files_between(WINDOW, *_quarters_of(around)).values()
+        named = map(export_window, {name for file in files if (name := file.partition.get(EXPORT)) is not None})
+        return {each for each in named if touch(each, window)}
+
     def read(self, window: Window) -> pl.DataFrame:
         """Return the changes written in `window`: the metadata columns but the partitions', then the attributes'.
 
@@ -120,16 +147,15 @@ class ChangeLogSnapshot:
         Raises:
             NotDecoded: If the log doesn't cover the window, or changes of an export that touches it were removed.
         """
-        holes = missing(window, self.account.spans.union())
+        holes = self.lacking(window)
         if holes or self.table is None:
-            told = ", ".join(str(hole) for hole in holes)
-            raise NotDecoded(f"{self.store} has no changes of {told} of the window {window}: decode its export first")
+            raise NotDecoded(
+                f"{self.store} has no changes of {listed(holes)} of the window {window}: decode its export first"
+            )
         names = [*CHANGE_METADATA, *(column.name for column in self.columns)]
         first, last = _quarters_of(window)
         files = [
-            file
-            for file in self._files_of(self.account.spans.touching(window))
-            if first <= (file.partition[WINDOW] or "") <= last
+            file for file in self._files_of(self.exports(window)) if first <= (file.partition[WINDOW] or "") <= last
         ]
         within = pl.col(WRITE_TIME).is_between(window.start_us, window.end_us, closed="left")
         empty = pl.DataFrame(schema=self._types(names))
@@ -162,15 +188,10 @@ class ChangeLogSnapshot:
         files = [file for file in there if file.partition.get(EXPORT) in names]
         found = {(file.partition.get(EXPORT), file.partition.get(WINDOW)) for file in files}
         quarters = Counter(export for export, _ in found)
-        lost = [
-            each
-            for each in spans
-            if each not in self.account.empty
-            and quarters[name := export_name(each)] < self.account.quarters.get(name, 1)
-        ]
+        lost = [each for each in spans if quarters[export_name(each)] < self.account.contents.of(each)]
         if lost:
             raise NotDecoded(
-                f"{self.store} no longer has all changes of the exports of {', '.join(map(str, sorted(lost)))}: "
+                f"{self.store} no longer has all changes of the exports of {listed(sorted(lost))}: "
                 "decode them again first (materialise decoded_items of their windows)"
             )
         return files
@@ -228,8 +249,10 @@ class ChangeLog:
         return self.snapshot().account.coverage
 
     def spans(self) -> tuple[Window, ...]:
-        """Return the windows of the decoded exports, in order; they may overlap."""
-        return self.snapshot().account.spans.all()
+        """Return the windows of the decoded exports that are known one by one, in order; they may overlap."""
+        snapshot = self.snapshot()
+        coverage = snapshot.account.coverage
+        return snapshot.exports(Window(coverage[0].start, coverage[-1].end)) if coverage else ()
 
     def read(self, window: Window) -> pl.DataFrame:
         """Return the changes written in `window`, in no order; where exports overlap, each one's.
@@ -374,18 +397,7 @@ class ChangeLog:
         return 0 if self.snapshot().table is None else commits.clean_up_log(self.store, self.location)
 
     def _account(self, table: Snapshot) -> Account:
-        """Return what the log holds.
-
-        After the log's cleanup the rows still name their exports. The rest of the gapless stretch is `unknown`: of
-        an export without any change, or of one whose changes were removed. Decoded again it tells.
-        """
-        account = require_account(self.location, table, self.table_id, REMEDY, table.infos)
-        if not account.unknown:
-            return account
-        exports = {value for file in table.files.values() if (value := file.partition.get(EXPORT)) is not None}
-        named = account.spans.adding(map(export_window, exports))
-        holes = tuple(hole for stretch in account.unknown for hole in missing(stretch, named.union()))
-        return replace(account, spans=named, unknown=holes)
+        return require_account(self.location, table, self.table_id, REMEDY, table.infos)
 
 
 class _Spool:
@@ -456,14 +468,8 @@ _OLD_IMAGE_COLUMN = Column(OLD_IMAGE, pl.String())
 
 def _with_contents(account: Account, staged: StagedChanges) -> Account:
     """Return the account with what is known of an export's changes once they are committed."""
-    window, name = staged.window, export_name(staged.window)
     found = len({each.partition[WINDOW] for each in staged.files})
-    others = {each: count for each, count in account.quarters.items() if each != name}
-    return replace(
-        account,
-        empty=account.empty.without(window) if found else account.empty.adding([window]),
-        quarters={**others, name: found} if found > 1 else others,
-    )
+    return replace(account, contents=account.contents.having(staged.window, found))
 
 
 def _has_old_images(table: Snapshot) -> bool:

@@ -1,6 +1,8 @@
 """What a table's own commits say of it: its source table, its bootstrap and the exports that it holds.
 
-Each commit carries the whole account as JSON in `userMetadata`, so the newest one of ours suffices. App
+Each commit carries the whole account as JSON in `userMetadata`, so the newest one of ours suffices. People read there
+which table it is, what it covers and what the commit did; of which exports it consists is a compact code of a limited
+length (`account_code`, `forgetting`). App
 transactions (`txn`, Delta protocol: "Transaction Identifiers") carry the start and the end of the gapless
 stretch besides: they outlive the log's cleanup in checkpoints, and because every commit writes the same
 identifiers, two concurrent writers always conflict.
@@ -10,13 +12,17 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol, cast
 
 from ddb_lake import windows
+from ddb_lake.replica.account_code import Coded, decode_coded
+from ddb_lake.replica.contents import Contents
 from ddb_lake.replica.delta_log import Note, commit_path
-from ddb_lake.replica.errors import UnclearRestore, WrongSourceTable
+from ddb_lake.replica.errors import ANEW, DamagedLog, UnclearRestore, UnsupportedTable, WrongSourceTable
+from ddb_lake.replica.forgetting import encode_within
 from ddb_lake.replica.location import Location
-from ddb_lake.replica.spans import Spans, decode_spans, encode_spans
+from ddb_lake.replica.spans import Spans, decode_spans, export_window
 from ddb_lake.replica.store import ObjectTableStore
 from ddb_lake.windows import Window, format_time, from_us, parse_time, to_us
 
@@ -25,6 +31,15 @@ USER_METADATA = "userMetadata"
 
 ACCOUNT = "ddb_lake"
 """Under which key of the user metadata our account stands."""
+
+FORMAT = 2
+"""How the account is written. The first one, which told no number, had each run of exports as ISO times."""
+
+USER_METADATA_BYTES = 3200
+"""What the user metadata may take, so that all that a commit carries besides its files stays below 4 KB."""
+
+DID_BYTES = 320
+"""What the part of it may take that says what the commit did."""
 
 COMMIT_INFO = b'{"commitInfo"'
 """How the line of a commit file begins that tells of the commit itself."""
@@ -64,22 +79,20 @@ class Account:
 
     Args:
         table_id: The source table's TableId.
-        spans: The windows of the exports that were taken in.
+        spans: The windows of the exports that were taken in, as far as they are known one by one.
         bootstrap: What a replica builds upon; None for a change log.
-        unknown: Covered time of whose exports the log's cleanup has left no trace, as disjoint windows in order.
-        empty: Of a change log, those of `spans` that have no change.
-        quarters: Of a change log, in how many quarter-hours an export has changes, by its name; where it is not
-            told, in one. So it is noticed when rows were removed.
+        unknown: Covered time of whose exports no more is known, by the log's cleanup or because it is long ago, as
+            disjoint windows in order.
+        contents: Of a change log, in how many quarter-hours the exports of `spans` have changes.
     """
 
     table_id: str
     spans: Spans = field(default_factory=Spans)
     bootstrap: Bootstrap | None = None
     unknown: tuple[Window, ...] = ()
-    empty: Spans = field(default_factory=Spans)
-    quarters: Mapping[str, int] = field(default_factory=dict[str, int])
+    contents: Contents = field(default_factory=Contents)
 
-    @property
+    @cached_property
     def coverage(self) -> tuple[Window, ...]:
         """The time that is covered, as disjoint windows in order."""
         return windows.merge((*self.spans.union(), *self.unknown))
@@ -122,46 +135,96 @@ def commit_note(account: Account, did: Mapping[str, Any], retired_table_id: str 
         did: What this commit does, for people who read the history.
         retired_table_id: The source table whose rows this commit replaces, if it is another one.
     """
+    said = {
+        "format": FORMAT,
+        "table_id": account.table_id,
+        "bootstrap": account.bootstrap
+        and {"export_id": account.bootstrap.export_id, "time": format_time(account.bootstrap.time)},
+        "commit": _shortened(did),
+    }
+    # Digits of the longest, so that the code's limit does not depend on what it leaves.
+    longest = {**said, **_covered((Window(from_us(0), from_us(1)),)), "holes": 99_999, "state": ""}
+    limit = USER_METADATA_BYTES - len(_json(longest).encode())
+    kept, code = encode_within(Coded(account.spans, account.unknown, account.contents), limit, account.table_id)
+    account = replace(account, spans=kept.spans, unknown=kept.unknown, contents=kept.contents)
     gapless = account.gapless
     start, end = (to_us(gapless[0]), to_us(gapless[1])) if gapless else (0, 0)
     start_of = bootstrap_transaction if account.bootstrap is not None else start_transaction
     transactions = {start_of(account.table_id): start, end_transaction(account.table_id): end}
     if retired_table_id is not None and retired_table_id != account.table_id:
         transactions[end_transaction(retired_table_id)] = RETIRED
-    told = json.dumps({ACCOUNT: {**encode(account), "commit": dict(did)}}, ensure_ascii=False)
-    return Note(told, transactions)
+    return Note(_json({**said, **_covered(account.coverage), "state": code}), transactions)
 
 
-def encode(account: Account) -> dict[str, Any]:
-    """Return an account as JSON values."""
-    bootstrap = account.bootstrap
+def _json(said: Mapping[str, Any]) -> str:
+    return json.dumps({ACCOUNT: said}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _covered(coverage: tuple[Window, ...]) -> dict[str, Any]:
+    """Return for people what is covered."""
+    if not coverage:
+        return {"covered": None, "holes": 0}
     return {
-        "table_id": account.table_id,
-        "bootstrap": None
-        if bootstrap is None
-        else {"export_id": bootstrap.export_id, "time": format_time(bootstrap.time)},
-        "exports": encode_spans(account.spans),
-        "unknown": encode_windows(account.unknown),
-        "empty": encode_spans(account.empty),
-        "quarters": dict(account.quarters),
+        "covered": [format_time(coverage[0].start), format_time(coverage[-1].end)],
+        "holes": len(coverage) - 1,
     }
 
 
-def encode_windows(covered: Iterable[Window]) -> list[list[str]]:
-    """Return windows as pairs of ISO times."""
-    return [[format_time(window.start), format_time(window.end)] for window in covered]
+def _shortened(did: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a commit did with lists and texts cut off where they would be too long."""
+    left = DID_BYTES
+    short: dict[str, Any] = {}
+    for name, value in did.items():
+        if isinstance(value, list):
+            values = cast("list[object]", value)
+            kept: list[object] = []
+            for each in values:
+                left -= len(json.dumps(each))
+                if left < 0:
+                    break
+                kept.append(each)
+            short[name] = kept
+            if len(kept) < len(values):
+                short[f"{name}_in_all"] = len(values)
+        else:
+            short[name] = value
+    return short
 
 
 def decode(told: Mapping[str, Any]) -> Account:
-    """Return the account that `encode` wrote."""
-    bootstrap = told["bootstrap"]
-    return Account(
-        table_id=told["table_id"],
-        spans=decode_spans(told["exports"]),
-        bootstrap=None if bootstrap is None else Bootstrap(bootstrap["export_id"], parse_time(bootstrap["time"])),
-        unknown=tuple(Window(parse_time(start), parse_time(end)) for start, end in told["unknown"]),
-        empty=decode_spans(told.get("empty", ())),
-        quarters=told.get("quarters", {}),
+    """Return the account that a commit carries, in this format or in the first one.
+
+    Raises:
+        UnsupportedTable: If a later version of this program has written it.
+        DamagedLog: If it can't be read.
+    """
+    if told.get("format", 1) not in (1, FORMAT):
+        raise UnsupportedTable(
+            f"its account has the format {told['format']}, which a later version of ddb_lake writes; this one reads "
+            f"up to {FORMAT}: update it"
+        )
+    try:
+        bootstrap = told["bootstrap"]
+        coded = _decode_first(told) if "format" not in told else decode_coded(told["state"])
+        return Account(
+            table_id=told["table_id"],
+            spans=coded.spans,
+            bootstrap=None if bootstrap is None else Bootstrap(bootstrap["export_id"], parse_time(bootstrap["time"])),
+            unknown=coded.unknown,
+            contents=coded.contents,
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise DamagedLog(f"its account can't be read ({error!r}): restore the commit, or {ANEW}") from error
+
+
+def _decode_first(told: Mapping[str, Any]) -> Coded:
+    """Read the first format."""
+    counts = {export_window(name): count for name, count in told.get("quarters", {}).items()}
+    counts.update(dict.fromkeys(decode_spans(told.get("empty", ())).all(), 0))
+    return Coded(
+        decode_spans(told["exports"]),
+        tuple(Window(parse_time(start), parse_time(end)) for start, end in told["unknown"]),
+        Contents.of_counts(counts),
     )
 
 
@@ -181,6 +244,8 @@ def read_account(
 
     Raises:
         UnclearRestore: If the table was restored to a version that can't be told.
+        UnsupportedTable: If a later version of this program has written it.
+        DamagedLog: If what it says can't be read.
     """
     read = known or {}
     store = ObjectTableStore(location)
@@ -195,7 +260,10 @@ def read_account(
                     "so what it covers can't be told; give the replica another folder and bootstrap it there"
                 ) from None
             return None
-        account = _account_of(info)
+        try:
+            account = _account_of(info)
+        except (UnsupportedTable, DamagedLog) as error:
+            raise type(error)(f"{location} at version {number}: {error}") from error
         if account is not None:
             return account
         if info.get("operation") == "RESTORE":

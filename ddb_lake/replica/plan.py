@@ -110,7 +110,7 @@ class Plan:
         """Return the applied exports that touch the window."""
         return [
             each
-            for each in self.log.account.spans.touching(window)
+            for each in self.log.exports(window)
             if each in self.account.spans or covers(self.account.unknown, each)
         ]
 

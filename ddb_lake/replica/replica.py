@@ -48,7 +48,7 @@ from ddb_lake.replica.partitioning import (
 from ddb_lake.replica.spans import Spans, encode_spans
 from ddb_lake.replica.store import ObjectTableStore, TableStore
 from ddb_lake.replica.strategy import Strategy, strategy_of
-from ddb_lake.windows import Window, format_time, missing
+from ddb_lake.windows import Window, format_time, listed, missing
 
 REMEDY = "commit a bootstrap of the new source table, which replaces all rows, or choose another folder"
 
@@ -532,12 +532,12 @@ class Replica:
         Raises:
             NotDecoded: If they don't.
         """
-        touching = log.account.spans.touching(window)
+        touching = log.exports(window)
         batch = tuple(each for each in touching if each.start >= bootstrap_time)
         holes = missing(window, batch)
         if holes:
-            told = ", ".join(str(hole) for hole in holes)
-            unfit = ", ".join(str(each) for each in touching if each.start < bootstrap_time)
+            told = listed(holes)
+            unfit = listed(each for each in touching if each.start < bootstrap_time)
             raise NotDecoded(
                 f"{log.store} has no changes of {told} of the window {window}: "
                 + (
@@ -562,12 +562,12 @@ class Replica:
             for each in account.coverage
             if each.end > batch[0].start
         ]
-        lost = [hole for each in later for hole in missing(each, log.account.spans.union())]
+        lost = [hole for each in later for hole in log.lacking(each)]
         # What an applied export leaves out counts against the batch, so that its records must be there.
         met = {other for each in batch for other in account.spans.overlapping(each)}
-        lost += sorted(each for each in met if each not in log.account.spans)
+        lost += sorted(each for each in met if each not in log.exports(each))
         if lost:
-            told = ", ".join(str(hole) for hole in lost)
+            told = listed(lost)
             raise NotDecoded(
                 f"{log.store} no longer has the changes of {told}, which {self.location} contains: a delete among "
                 "them may beat a change that is to be applied now. Decode their exports again first, or replace the "

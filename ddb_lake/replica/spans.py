@@ -86,6 +86,15 @@ class Spans:
             runs += [part for part in parts if part.count]
         return Spans(tuple(sorted(runs)))
 
+    def ending_after(self, time: datetime) -> "Spans":
+        """Return those that end after a time."""
+        runs: list[Run] = []
+        for run in self.runs:
+            gone = min(run.count, max(0, (time - run.start) // run.length))
+            if gone < run.count:
+                runs.append(Run(run.start + gone * run.length, run.length, run.count - gone))
+        return Spans(tuple(sorted(runs)))
+
     def touching(self, window: Window) -> tuple[Window, ...]:
         """Return those that have an instant in common with `window`, in order."""
         return tuple(sorted(each for run in self.runs for each in run.touching(window)))

@@ -164,8 +164,9 @@ def test_a_commit_tells_people_what_it_did(tmp_path: Path, table: str):
     location = {"replica": tables.replica.location, "log": tables.log.location}[table]
     told = json.loads(DeltaTable(location.uri).history(1)[0]["userMetadata"])["ddb_lake"]
     assert told["table_id"] == TABLE_ID
-    assert told["exports"] == [["2026-11-24T18:00:00Z", "2026-11-24T18:15:00Z", 1]]
-    assert told["commit"]["exports"] == told["exports"]
+    assert told["covered"] == ["2026-11-24T18:00:00Z", "2026-11-24T18:15:00Z"]
+    assert told["holes"] == 0
+    assert told["commit"]["exports"] == [["2026-11-24T18:00:00Z", "2026-11-24T18:15:00Z", 1]]
     assert told["commit"]["did"] == {"replica": "apply", "log": "replace"}[table]
 
 

@@ -8,7 +8,6 @@ from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.replica import coverage
 from ddb_lake.replica.errors import NotDecoded
 from ddb_lake.replica.spans import Spans, decode_spans, encode_spans
 from ddb_lake.windows import Window
@@ -238,34 +237,6 @@ def test_an_export_is_known_to_be_empty_as_it_was_decoded_last(tables: Lake):
         tables.replica.apply(window(0, 30))
         expected = ITEMS | {change.key: "1" for change in changes}
         assert tables.items() == expected
-
-
-def test_a_log_that_has_not_told_which_exports_are_empty_is_asked_to_decode_those_again(
-    tables: Lake, monkeypatch: pytest.MonkeyPatch
-):
-    with monkeypatch.context() as patch:
-        encode = coverage.encode
-        patch.setattr(
-            coverage,
-            "encode",
-            lambda account: {
-                name: told for name, told in encode(account).items() if name not in ("empty", "quarters")
-            },
-        )
-        take(tables, ARCHIVED, window(0, 30), window(30, 60))
-        tables.decode(window(60, 75), [])
-    held = tables.items()
-    archive(tables, "18:30")
-    with pytest.raises(NotDecoded, match="no longer has all changes"):
-        tables.replica.apply(window(60, 75))
-    take(tables, ARCHIVED, window(60, 75))
-    tables.decode(window(15, 45), exported(ARCHIVED, window(15, 45), ITEMS))
-    with pytest.raises(NotDecoded, match=r"no longer has all changes of the exports of \[2026-11-24T18:00"):
-        tables.replica.apply(window(15, 45))
-    assert tables.items() == held
-    tables.decode(window(0, 30), exported(ARCHIVED, window(0, 30), ITEMS))
-    tables.replica.apply(window(15, 45))
-    assert tables.items() == held
 
 
 def test_an_export_that_has_lost_a_part_of_its_rows_is_not_taken_for_whole(tables: Lake):
