@@ -1,6 +1,7 @@
 """What the assets and the sensor reach the world by: DynamoDB's exports, and the lake that the tables live in."""
 
 import logging
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -11,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dagster_aws.utils import ResourceWithBoto3Configuration
 from pydantic import Field
 
+from ddb_lake.aws_sessions import Limits, open_session
 from ddb_lake.config import AwsMode, AwsSettings, LakeSettings, TableSettings
 from ddb_lake.exports import ExportClient
 from ddb_lake.exports.errors import translate
@@ -24,8 +26,31 @@ EMBEDDED_KEY = "embedded"
 """Access key and secret for the embedded AWS, which takes any: so that real ones are never sent to it."""
 
 
+@dataclass(frozen=True)
+class _Reach:
+    """By which endpoint, as whom and how patiently AWS is called."""
+
+    region: str
+    profile: str | None
+    endpoint: str | None
+    access_key: str | None
+    secret_key: str | None
+    limits: Limits
+
+    def session(self) -> boto3.Session:
+        """Return a session of its own."""
+        return open_session(self.region, self.profile, self.access_key, self.secret_key, self.limits)
+
+
 class DynamoDBExports(ResourceWithBoto3Configuration):
     """The export calls of DynamoDB, for the tables of lake.yaml."""
+
+    connect_seconds: float = Field(default=Limits.connect_seconds, description="How long connecting may take.")
+    read_seconds: float = Field(default=Limits.read_seconds, description="How long a socket may be silent.")
+    timed_out_attempts: int = Field(
+        default=Limits.timed_out_attempts,
+        description="How often a call is tried at most where there is no answer in time.",
+    )
 
     @classmethod
     def of(cls, aws: AwsSettings) -> "DynamoDBExports":
@@ -34,65 +59,54 @@ class DynamoDBExports(ResourceWithBoto3Configuration):
             return cls(endpoint_url=aws.endpoint, aws_access_key_id=EMBEDDED_KEY, aws_secret_access_key=EMBEDDED_KEY)
         return cls(profile_name=aws.profile)
 
+    def for_a_tick(self) -> "DynamoDBExports":
+        """Return the resource with clients that don't wait twice for an answer: the next tick asks again."""
+        return self.model_copy(update={"timed_out_attempts": 1})
+
     def client(self, table: TableSettings) -> ExportClient:
         """Return the client for a table's region and destination.
 
         Raises:
             AccessDenied: If the profile or its credentials can't be had.
         """
-        reach = (
+        reach = _Reach(
             table.region,
             self.profile_name,
             self.endpoint_url,
             self.aws_access_key_id,
             self.aws_secret_access_key,
-            self.max_attempts,
+            Limits(self.connect_seconds, self.read_seconds, self.max_attempts, self.timed_out_attempts),
         )
         try:
-            dynamodb, s3 = _clients(*reach)
-            account = _account(*reach) if table.table.startswith("arn:") else None
+            dynamodb, s3 = _clients(reach)
+            account = _account(reach) if table.table.startswith("arn:") else None
         except BotoCoreError as error:
             raise translate(error, f"preparing to call AWS for {table.name}") from error
         return ExportClient(dynamodb, s3, table.destination, account)
 
 
 @lru_cache
-def _clients(
-    region: str, profile: str | None, endpoint: str | None, key: str | None, secret: str | None, attempts: int
-) -> tuple[Any, Any]:
+def _clients(reach: _Reach) -> tuple[Any, Any]:
     """Return boto3's clients for DynamoDB and S3, made once: that takes long, and may ask for a role."""
-    session = _session(region, profile, key, secret)
-    config = Config(
-        retries={"max_attempts": attempts, "mode": "standard"},
-        s3={"addressing_style": "path" if endpoint else "auto"},
-    )
+    session = reach.session()
+    config = Config(s3={"addressing_style": "path" if reach.endpoint else "auto"})
     return (
-        session.client("dynamodb", endpoint_url=endpoint, config=config),
-        session.client("s3", endpoint_url=endpoint, config=config),
+        session.client("dynamodb", endpoint_url=reach.endpoint),
+        session.client("s3", endpoint_url=reach.endpoint, config=config),
     )
 
 
 @lru_cache
-def _account(
-    region: str, profile: str | None, endpoint: str | None, key: str | None, secret: str | None, attempts: int
-) -> str | None:
+def _account(reach: _Reach) -> str | None:
     """Return the account of the credentials (STS, which needs no permission); None where STS can't be asked.
 
     It is asked once: to know the account makes an error early and clear, and AWS refuses without it too.
     """
-    config = Config(retries={"max_attempts": attempts, "mode": "standard"})
-    sts = _session(region, profile, key, secret).client("sts", endpoint_url=endpoint, config=config)
     try:
-        return sts.get_caller_identity()["Account"]
+        return reach.session().client("sts", endpoint_url=reach.endpoint).get_caller_identity()["Account"]
     except (ClientError, BotoCoreError) as error:
         _LOG.warning("the account of the credentials is not known: %s", error)
         return None
-
-
-def _session(region: str, profile: str | None, key: str | None, secret: str | None) -> boto3.Session:
-    return boto3.Session(
-        region_name=region, profile_name=profile, aws_access_key_id=key, aws_secret_access_key=secret
-    )
 
 
 class Lake(dg.ConfigurableResource):
@@ -120,7 +134,7 @@ class Lake(dg.ConfigurableResource):
 
     @cached_property
     def _session(self) -> boto3.Session:
-        return boto3.Session(profile_name=self.profile_name, region_name=self.region)
+        return open_session(self.region, self.profile_name)
 
     @property
     def _storage_options(self) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """Where a Delta table is, and the object store that reaches the files beside it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote, urlsplit
@@ -12,7 +14,7 @@ from obstore.store import LocalStore, S3Store
 from ddb_lake.replica.errors import UnsupportedLocation
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, S3Config
+    from obstore.store import ClientConfig, RetryConfig, S3Config
 
 DELTA_ONLY_OPTIONS = frozenset(
     {
@@ -42,6 +44,15 @@ HTTP_OPTIONS = frozenset(
     }
 )
 """Options of the HTTP client, which obstore takes apart from those of S3."""
+
+TIME_OPTIONS = {"connect_timeout": "5s", "timeout": "30s", "retry_timeout": "20s"}
+"""How long S3 is waited for: to connect, for an answer with its body, and until a request is not tried again.
+
+Without the last one a bucket that hangs would be asked for three minutes.
+"""
+
+RETRY_TIMEOUT = "retry_timeout"
+"""The option that delta-rs reads itself, and that obstore and polars take in forms of their own."""
 
 KEY_OPTIONS = frozenset({"aws_access_key_id", "access_key_id", "aws_skip_signature", "skip_signature"})
 """Options that settle how requests are signed; without one of them boto3's chain of credentials does."""
@@ -78,15 +89,28 @@ class Location:
 
     @property
     def options(self) -> dict[str, str]:
-        """The storage options as delta-rs and polars take them."""
-        return dict(self.storage_options)
+        """The storage options as delta-rs takes them; on S3 with limits on the time."""
+        if not self.uri.startswith("s3://"):
+            return dict(self.storage_options)
+        given = {name.lower().removeprefix("aws_") for name in self.storage_options}
+        limits = {name: value for name, value in TIME_OPTIONS.items() if name not in given}
+        return {**limits, **self.storage_options}
+
+    @property
+    def polars_options(self) -> dict[str, str | int]:
+        """The storage options as polars takes them."""
+        options: dict[str, str | int] = {**self.options}
+        if (limit := options.pop(RETRY_TIMEOUT, None)) is not None:
+            options["retry_timeout_ms"] = round(_duration(str(limit)).total_seconds() * 1000)
+        return options
 
     def store(self) -> LocalStore | S3Store:
         """Return the object store whose root is the table's folder (a local one is created)."""
         if not self.uri.startswith("s3://"):
             return LocalStore(self.uri, mkdir=True)
         parts = urlsplit(self.uri)
-        options = {name.lower(): value for name, value in self.storage_options.items()}
+        options = {name.lower(): value for name, value in self.options.items()}
+        retries: RetryConfig = {"retry_timeout": _duration(options.pop(RETRY_TIMEOUT))}
         client = {
             plain: options.pop(name)
             for name in tuple(options)
@@ -99,8 +123,16 @@ class Location:
             prefix=parts.path.strip("/"),
             config=cast("S3Config", config),
             client_options=cast("ClientConfig", client),
+            retry_config=retries,
             credential_provider=provider,
         )
 
     def __str__(self) -> str:
         return self.uri
+
+
+def _duration(text: str) -> timedelta:
+    found = re.fullmatch(r"(\d+)(ms|s)", text)
+    if not found:
+        raise UnsupportedLocation(f"{RETRY_TIMEOUT} is {text!r}; write it in seconds or milliseconds, such as 20s")
+    return timedelta(**{{"ms": "milliseconds", "s": "seconds"}[found[2]]: int(found[1])})

@@ -201,7 +201,7 @@ class Replica:
         table = delta.open_table(self.location)
         if table is None:
             raise self._not_bootstrapped()
-        return pl.scan_delta(table, storage_options=self.location.options or None)
+        return pl.scan_delta(table, storage_options=self.location.polars_options or None)
 
     # Keeping it
 

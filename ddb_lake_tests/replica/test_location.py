@@ -41,7 +41,7 @@ def test_a_bucket_is_reached_with_delta_rs_own_options():
     assert location.uri == "s3://bucket/lake/orders"
     assert store.prefix == "lake/orders"
     assert store.config.get("endpoint") == "http://127.0.0.1:9"
-    assert store.client_options == {"allow_http": "true", "timeout": "20s"}
+    assert store.client_options == {"allow_http": "true", "timeout": "20s", "connect_timeout": "5s"}
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket/x", "https://host/x", "s3://bucket", "s3://bucket/", "s3:///x"])
