@@ -33,6 +33,13 @@ _TABLE_ARN = re.compile(
     r":table/(?P<name>[a-zA-Z0-9_.-]{3,255})",
     re.ASCII,
 )
+_KMS_ALIAS = r"alias/[a-zA-Z0-9/_-]{1,250}"
+_KMS_ID = r"(?:[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|mrk-[0-9a-fA-F]{32})"
+_KMS_KEY = re.compile(
+    rf"(?:arn:(?P<partition>aws[a-z-]*):kms:(?P<region>[a-z0-9-]+):(?P<account>\d{{12}}):(?:{_KMS_ALIAS}|key/{_KMS_ID})"
+    rf"|{_KMS_ALIAS}|{_KMS_ID})",
+    re.ASCII,
+)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SECRET = re.compile(r"secret|password|token|access_key|credential", re.IGNORECASE)
 
@@ -90,6 +97,15 @@ def _prefix(value: object) -> str:
     if not isinstance(value, str) or value.startswith("/") or value.endswith("/") or "//" in value:
         raise ValueError("not a prefix; write it without a slash at either end, like exports/dynamodb")
     return value
+
+
+def _kms_key(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    if not _KMS_KEY.fullmatch(text):
+        raise ValueError(
+            "not a KMS key; write its id (1234abcd-12ab-34cd-56ef-1234567890ab), alias/name, or the ARN of either"
+        )
+    return text
 
 
 def _owner(value: object) -> str:
@@ -204,6 +220,7 @@ class TableSettings(AttributesSettings):
     bucket: Annotated[str, BeforeValidator(_bucket)]
     prefix: Annotated[str, BeforeValidator(_prefix)] = ""
     bucket_owner: Annotated[str, BeforeValidator(_owner)] | None = None
+    kms_key: Annotated[str, BeforeValidator(_kms_key)] | None = None
     alias: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9_.-]{0,254}$")] | None = None
     view: ImageView = ImageView.NEW_IMAGE
     strategy: Strategy = Strategy.DELETION_VECTORS
@@ -219,6 +236,12 @@ class TableSettings(AttributesSettings):
             raise ValueError(
                 f"the ARN begins with arn:{arn['partition']}:, but ARNs of the region {self.region} begin with "
                 f"arn:{partition}:; correct one"
+            )
+        key = _KMS_KEY.fullmatch(self.kms_key or "")
+        if key and key["partition"] and key["partition"] != self.partition:
+            raise ValueError(
+                f"kms_key is of the partition {key['partition']}, but the region {self.region} is of "
+                f"{self.partition}; write a key of the bucket's region"
             )
         if self.old_images and self.view is not ImageView.NEW_AND_OLD_IMAGES:
             raise ValueError(
@@ -251,7 +274,7 @@ class TableSettings(AttributesSettings):
     @property
     def destination(self) -> Destination:
         """Where the table's exports go."""
-        return Destination(self.bucket, self.prefix, self.bucket_owner)
+        return Destination(self.bucket, self.prefix, self.bucket_owner, self.kms_key)
 
 
 class Settings(StrictModel):

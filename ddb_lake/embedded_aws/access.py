@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from ddb_lake.embedded_aws.calls import Call
 from ddb_lake.embedded_aws.errors import AwsError, ControlError
 from ddb_lake.embedded_aws.json_values import JsonObject, is_array
+from ddb_lake.embedded_aws.kms import OWN_ALIAS, find_key
 from ddb_lake.embedded_aws.permissions import (
     Permission,
     export_permissions,
     is_foreign,
+    kms_permissions,
     missing_key_permission,
     permissions_of,
 )
 from ddb_lake.embedded_aws.policy import Decision, Policy
+from ddb_lake.embedded_aws.settings import Settings
 from ddb_lake.embedded_aws.wire import Answer, find_in_xml
 from ddb_lake.regions import partition_of
 
@@ -57,10 +60,12 @@ class Access:
     Args:
         account: The id of the AWS account.
         rules: What holds from the start.
+        settings: Say which KMS keys there are.
     """
 
-    def __init__(self, account: str, rules: AccessRules | None) -> None:
+    def __init__(self, account: str, rules: AccessRules | None, settings: Settings) -> None:
         self._account = account
+        self._settings = settings
         self.rules = rules
         self._used: set[tuple[str, str]] = set()
         self._guard = threading.Lock()
@@ -114,6 +119,10 @@ class Access:
         if policy is None or not isinstance(bucket, str):
             return None
         needed = export_permissions(bucket, prefix, call.region)
+        key = call.json.get("S3SseKmsKeyId")
+        if isinstance(key, str):
+            # S3 decrypts too where an object is uploaded in parts.
+            needed += self._kms_permissions(key, ("GenerateDataKey", "Decrypt"), call.region)
         for permission in needed:
             decision = policy.decide(permission.action, permission.resource, permission.context)
             if decision is not Decision.ALLOWED:
@@ -122,13 +131,19 @@ class Access:
         return None
 
     def conceal(self, call: Call, answer: Answer) -> Answer:
-        """Return an answer of S3, or a refusal where it would tell that an object isn't there to who can't list.
+        """Return an answer of S3, or a refusal where it would show what the caller may not know.
+
+        That is an object whose KMS key the caller may not use, or, to who can't list, that one isn't there.
 
         Raises:
             AwsError: AccessDenied.
         """
         policy = self._policy_for(call)
-        if policy is None or call.s3 is None or answer.status != 404:
+        if policy is None or call.s3 is None:
+            return answer
+        if call.operation == "GetObject" and answer.status in (200, 206):
+            self._require_decryption(policy, call, answer)
+        if answer.status != 404:
             return answer
         if call.operation == "HeadObject" or (
             call.operation == "GetObject" and find_in_xml(answer.body, "Code") == "NoSuchKey"
@@ -138,6 +153,22 @@ class Access:
             if decision is not Decision.ALLOWED:
                 raise self._denied(call, permission, decision)
         return answer
+
+    def _require_decryption(self, policy: Policy, call: Call, answer: Answer) -> None:
+        headers = {name.lower(): value for name, value in answer.headers}
+        if headers.get("x-amz-server-side-encryption") != "aws:kms":
+            return
+        key = headers.get("x-amz-server-side-encryption-aws-kms-key-id", OWN_ALIAS)
+        for permission in self._kms_permissions(key, ("Decrypt",), call.region):
+            decision = policy.decide(permission.action, permission.resource, permission.context)
+            if decision is not Decision.ALLOWED:
+                raise self._denied(call, permission, decision)
+            self._note([permission])
+
+    def _kms_permissions(self, name: str, actions: Iterable[str], region: str) -> list[Permission]:
+        """Return what is needed of a key; nothing where there is no such key, which is another's to say."""
+        key = find_key(name, region, self._account, self._settings.kms_keys)
+        return [] if key is None else kms_permissions(key, actions, region)
 
     def _policy_for(self, call: Call) -> Policy | None:
         rules = self.rules

@@ -109,7 +109,7 @@ class Application:
         self._dynamodb = DynamoDB(self._moto, self._journal, tables, clock, writes, self._exports, self._expiry, lazy)
         self._worker = ExportWorker(self._exports, writer, self._lock, self._give_up)
         self._faults = Faults()
-        self._access = Access(account, rules)
+        self._access = Access(account, rules, settings)
         history = History(self._moto, self._journal, tables, clock, self._expiry, lazy, self._lock, self._turn)
         self._control = ControlInterface(
             self._journal,

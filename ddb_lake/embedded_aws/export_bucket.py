@@ -30,6 +30,8 @@ class ExportBucket:
         self._bucket = export.s3_bucket
         encryption = "aws:kms" if export.sse_algorithm == "KMS" else "AES256"
         self._headers = {"X-Amz-Server-Side-Encryption": encryption}
+        if export.kms_key_id is not None:
+            self._headers["X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id"] = export.kms_key_id
 
     def put(self, item: S3Object) -> None:
         """Put an object.

@@ -21,6 +21,7 @@ from ddb_lake.embedded_aws.export_request import ExportRequest, parse_export_req
 from ddb_lake.embedded_aws.export_rules import grant_full, grant_incremental
 from ddb_lake.embedded_aws.export_writer import ExportWriter
 from ddb_lake.embedded_aws.journal import Journal
+from ddb_lake.embedded_aws.kms import find_key
 from ddb_lake.embedded_aws.settings import Settings
 from ddb_lake.embedded_aws.tables import Table, Tables, parse_table_arn, table_not_found
 from ddb_lake.embedded_aws.throttling import Throttling
@@ -32,9 +33,6 @@ _MEMORY_US = 90 * 86_400 * _SECOND_US
 
 _QUOTA = 300
 """Exports of one kind that may run at once (AWS: ServiceQuotas, limits-table-export)."""
-
-_OWN_KEY = "alias/aws/s3"
-"""The one KMS key that there is: S3's own."""
 
 _NOT_THE_OWNER = "Access Denied (Service: Amazon S3; Status Code: 403; Error Code: AccessDenied)"
 
@@ -310,8 +308,8 @@ class ExportJobs:
             text = f"{s3_refusal} (Service: Amazon S3; Status Code: 403; Error Code: AccessDenied)"
             return replace(export, failure_code="S3AccessDenied", failure_message=text)
         key = export.kms_key_id
-        if key is not None and not key.endswith(_OWN_KEY):
-            region = key.split(":")[3] if key.startswith("arn:aws:kms:") else export.region
+        if key is not None and find_key(key, export.region, self._account, self._settings.kms_keys) is None:
+            region = key.split(":")[3] if key.startswith("arn:") and key.count(":") > 4 else export.region
             wrong = f"Key '{key}' does not exist" if region == export.region else f"Invalid arn {region}"
             text = f"{wrong} (Service: Amazon S3; Status Code: 400; Error Code: KMS.NotFoundException)"
             return replace(export, failure_code="KmsNotFoundException", failure_message=text)

@@ -4,12 +4,13 @@ Sources: AWS, Service Authorization Reference (Amazon DynamoDB, Amazon S3), and 
 permissions for Amazon S3 API operations".
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 from ddb_lake.embedded_aws.calls import Call
 from ddb_lake.embedded_aws.json_values import JsonObject, array_in, is_object, object_in
+from ddb_lake.embedded_aws.kms import KmsKey
 from ddb_lake.embedded_aws.policy import Context
 from ddb_lake.embedded_aws.s3_request import S3Request
 from ddb_lake.embedded_aws.tables import table_arn
@@ -115,6 +116,17 @@ def is_foreign(permission: Permission, account: str) -> bool:
     if service != "dynamodb" or action in _OF_EXPORTS or len(parts) < _ARN_PARTS:
         return False
     return parts[4] != account
+
+
+def kms_permissions(key: KmsKey, actions: Iterable[str], region: str) -> list[Permission]:
+    """Return what S3 asks of KMS on behalf of whoever stores or reads an object that a key encrypts.
+
+    Source: AWS, S3 user guide, UsingKMSEncryption, "Permissions".
+    """
+    if not key.needs_permission:
+        return []
+    aliases = {} if key.alias is None else {"kms:resourcealiases": key.alias}
+    return [_with_region(Permission(f"kms:{action}", key.arn, aliases), region) for action in actions]
 
 
 def export_permissions(bucket: str, prefix: str | None, region: str) -> list[Permission]:

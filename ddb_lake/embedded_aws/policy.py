@@ -17,10 +17,12 @@ Context = Mapping[str, str]
 """The condition keys that a request carries."""
 
 _VERSION = "2012-10-17"
-_CONDITION_KEYS = {"s3:prefix", "s3:delimiter", "aws:requestedregion"}
+_CONDITION_KEYS = {"s3:prefix", "s3:delimiter", "aws:requestedregion", "kms:resourcealiases"}
 _MEMBERS = {"Sid", "Effect", "Action", "Resource", "Condition"}
 _ARN_PARTS = 6
 _IF_EXISTS = "IfExists"
+_FOR_ANY_VALUE = "ForAnyValue:"
+"""Before the operator on a key with several values, such as a KMS key's aliases; here there is one at most."""
 
 
 class Decision(Enum):
@@ -40,12 +42,12 @@ class _Condition:
     values: tuple[str, ...]
 
     def holds(self, context: Context) -> bool:
-        operator = self.operator.removesuffix(_IF_EXISTS)
+        operator = self.operator.removeprefix(_FOR_ANY_VALUE).removesuffix(_IF_EXISTS)
         value = context.get(self.key)
         negative = operator in _NEGATIVE
         if value is None:
             # A key that is absent matches nothing: a positive operator fails, a negative one holds.
-            return negative or self.operator != operator
+            return negative or self.operator.endswith(_IF_EXISTS)
         return any(_OPERATORS[operator](pattern, value) for pattern in self.values) != negative
 
 
@@ -145,7 +147,7 @@ def _read_statement(number: int, statement: object) -> _Statement:
 
 
 def _read_condition(where: str, operator: str, block: object) -> list[_Condition]:
-    if operator.removesuffix(_IF_EXISTS) not in _OPERATORS:
+    if operator.removeprefix(_FOR_ANY_VALUE).removesuffix(_IF_EXISTS) not in _OPERATORS:
         raise ControlError(
             f"{where} has the condition operator {operator}, which the embedded AWS can't evaluate; "
             f"it evaluates {', '.join(_OPERATORS)}, each also with {_IF_EXISTS}"

@@ -1,5 +1,6 @@
 """How the exports to come shall behave; changed while running through the control interface."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -41,6 +42,7 @@ class Settings:
         self._expired_items = "deleted"
         self._throttling = "off"
         self._unprocessed = 0
+        self.kms_keys: Mapping[str, str | None] = {}
         self.change({"files": files, "delay_seconds": Decimal(delay_us) / _SECOND_US})
 
     def describe(self) -> dict[str, Any]:
@@ -56,6 +58,7 @@ class Settings:
             "expired_items": self._expired_items,
             "throttling": self._throttling,
             "unprocessed_writes": self._unprocessed,
+            "kms_keys": dict(self.kms_keys),
         }
 
     def change(self, changes: Mapping[str, Any]) -> None:
@@ -83,6 +86,8 @@ class Settings:
                     applied["_expired_items"] = value
                 case "unprocessed_writes", int() if not isinstance(value, bool) and value >= 0:
                     applied["_unprocessed"] = value
+                case "kms_keys", dict() if all(map(_is_key, value.items())):
+                    applied["kms_keys"] = dict(value)
                 case "throttling", "off" | "aws":
                     applied["_throttling"] = value
                 case known, _ if known in _DOMAINS:
@@ -130,6 +135,18 @@ class Settings:
         return now_us if self._latest == "ignored" else None
 
 
+def _is_key(key: tuple[object, object]) -> bool:
+    key_id, alias = key
+    return (
+        isinstance(key_id, str)
+        and _KEY_ID.fullmatch(key_id) is not None
+        and (alias is None or (isinstance(alias, str) and _ALIAS.fullmatch(alias) is not None))
+    )
+
+
+_KEY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32}")
+_ALIAS = re.compile(r"alias/(?!aws/)[a-zA-Z0-9/_-]{1,250}")
+
 _DOMAINS = {
     "delay_seconds": 'it is a number of seconds, 0 or more, or "aws"',
     "files": f"it is a whole number from 1 to {_MOST_FILES}",
@@ -137,5 +154,6 @@ _DOMAINS = {
     "latest_restorable": 'it is "enforced" (full exports lag 300 s behind) or "ignored"',
     "expired_items": 'it is "deleted" (by the first request after an item has expired) or "kept"',
     "unprocessed_writes": "it is how many of the next BatchWriteItem's writes are left in its UnprocessedItems",
+    "kms_keys": 'it is {"<key id>": "alias/<name>" or null}, the KMS keys that there are beside S3\'s own',
     "throttling": 'it is "off" or "aws" (rapid calls of the export API are refused)',
 }

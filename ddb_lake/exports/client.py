@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ddb_lake.exports.errors import (
     FAILURE_REMEDIES,
+    ExportConflict,
     ExportError,
     ExportFailed,
     ExportNotFound,
@@ -200,7 +201,7 @@ class ExportClient:
             WindowNotClosed: If the end is still in the future by DynamoDB's clock.
             ExportTimeRefused: If point-in-time recovery can't give that time.
             RecoveryDisabled: If point-in-time recovery is off.
-            ExportConflict: If the table's destination or view has changed since.
+            ExportConflict: If DynamoDB knows the request's tokens from others.
             ExportError: As the other classes of `errors.py` say.
         """
         parameters: dict[str, Any] = {
@@ -212,6 +213,8 @@ class ExportClient:
         }
         if self._destination.owner:
             parameters["S3BucketOwner"] = self._destination.owner
+        if self._destination.kms_key:
+            parameters |= {"S3SseAlgorithm": "KMS", "S3SseKmsKeyId": self._destination.kms_key}
         match request:
             case FullExport():
                 parameters |= {"ExportType": "FULL_EXPORT", "ExportTime": request.time}
@@ -224,8 +227,14 @@ class ExportClient:
                         "ExportViewType": request.view.value,
                     },
                 }
-        with _translated(f"starting {request}"):
-            answer = self._dynamodb.export_table_to_point_in_time(**parameters)
+        try:
+            with _translated(f"starting {request}"):
+                answer = self._dynamodb.export_table_to_point_in_time(**parameters)
+        except ExportConflict:
+            # A setting was changed since, perhaps because that export failed by it: its token stays for eight hours.
+            parameters["ClientToken"] = client_token(request, attempt, self._destination)
+            with _translated(f"starting {request}"):
+                answer = self._dynamodb.export_table_to_point_in_time(**parameters)
         export = _export(answer["ExportDescription"])
         _LOG.info("%s: attempt %d is %s, %s", request, attempt, export.arn, export.status)
         return export

@@ -148,8 +148,10 @@ _NO_CREDENTIALS = (
 FAILURE_REMEDIES = {
     "S3NoSuchBucket": "create the bucket, or correct the table's bucket in lake.yaml, and materialise again",
     "S3AccessDenied": "allow the exporting principal s3:PutObject, s3:PutObjectAcl and s3:AbortMultipartUpload "
-    "on the bucket, check the bucket's owner in lake.yaml, and materialise again",
-    "KmsNotFoundException": "use a key of the bucket's region that the exporting principal may use",
+    "on the bucket, and kms:GenerateDataKey and kms:Decrypt on its key; check the bucket's owner in lake.yaml, and "
+    "kms_key where the bucket's policy demands one; materialise again",
+    "KmsNotFoundException": "correct kms_key in lake.yaml: it must name a key of the bucket's region, and by its "
+    "ARN where the key is another account's; materialise again",
 }
 """What to do about each `FailureCode` that DynamoDB was seen to give."""
 

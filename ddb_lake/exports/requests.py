@@ -3,8 +3,9 @@
 Pure values and pure functions of them; the calls themselves are in `client.py`.
 """
 
+import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Literal
@@ -48,11 +49,15 @@ class SourceTable:
 
 @dataclass(frozen=True)
 class Destination:
-    """The S3 bucket for exports, the prefix in it (no slash at either end), and its owner where that differs."""
+    """Where exports go: the S3 bucket, the prefix in it (no slash at either end), and its owner where that differs.
+
+    `kms_key` encrypts the files (id, ARN or alias of a key in the bucket's region); None leaves that to S3's own key.
+    """
 
     bucket: str
     prefix: str = ""
     owner: str | None = None
+    kms_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -137,14 +142,20 @@ def window_of_label(label: str) -> Window | None:
         return None
 
 
-def client_token(request: ExportRequest, attempt: int) -> str:
+def client_token(request: ExportRequest, attempt: int, destination: Destination | None = None) -> str:
     """Return the idempotency token of an attempt: the same for the same table id, kind, window and attempt.
+
+    With a destination also for that and the view alone: a token can't be used with other parameters for eight hours.
 
     DynamoDB answers a repeated token with the export that it began, for eight hours after that one ended, so
     a process that died after its call does not pay twice. A FAILED export keeps its token too: the next try
     needs the next attempt number.
     """
-    return str(uuid.uuid5(_TOKENS, f"{request.table.table_id}/{request.kind}/{request.label}/{attempt}"))
+    name = f"{request.table.table_id}/{request.kind}/{request.label}/{attempt}"
+    if destination is not None:
+        view = request.view if isinstance(request, IncrementalExport) else None
+        name = json.dumps([name, view, *astuple(destination)])
+    return str(uuid.uuid5(_TOKENS, name))
 
 
 def _require_whole_seconds(time: datetime) -> None:

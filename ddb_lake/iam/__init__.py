@@ -37,8 +37,19 @@ def render_policy(settings: Settings, account: str = "*") -> dict[str, Any]:
             raise ValueError(f"the resource of {statement['Sid']} is no placeholder: {statement['Resource']!r}")
         found = resources[placeholder[1]]
         if found:
-            statements.append({**statement, "Resource": found})
+            statements.append({**statement, "Resource": found, **_condition(statement, resources)})
     return {**policy, "Statement": statements}
+
+
+def _condition(statement: dict[str, Any], resources: dict[str, list[str]]) -> dict[str, Any]:
+    """Return a statement's condition with its placeholders replaced; nothing where it has none."""
+    if "Condition" not in statement:
+        return {}
+    filled = {
+        operator: {key: resources[value[2:-1]] for key, value in block.items()}
+        for operator, block in statement["Condition"].items()
+    }
+    return {"Condition": filled}
 
 
 def _resources(settings: Settings, account: str) -> dict[str, list[str]]:
@@ -56,6 +67,7 @@ def _resources(settings: Settings, account: str) -> dict[str, list[str]]:
         "exports": sorted(f"{arn}/export/*" for arn in tables),
         "export_buckets": sorted({_bucket_arn(table) for table in settings.tables}),
         "export_objects": sorted({_exports_of(table) for table in settings.tables}),
+        **_keys(settings, account),
         "lake_bucket": [bucket] if on_s3 else [],
         "lake_objects": [f"{bucket}/{folder}*"] if on_s3 else [],
     }
@@ -69,6 +81,34 @@ def _table_arn(table: TableSettings, account: str) -> str:
 
 def _bucket_arn(table: TableSettings) -> str:
     return f"arn:{table.partition}:s3:::{table.bucket}"
+
+
+def _keys(settings: Settings, account: str) -> dict[str, list[str]]:
+    """Return the KMS keys of the exports; those that have only an alias are any key that has it.
+
+    S3's own key needs no permission.
+    """
+    keys: set[str] = set()
+    keys_by_alias: set[str] = set()
+    aliases: set[str] = set()
+    for table in settings.tables:
+        if table.kms_key is None:
+            continue
+        *arn, name = table.kms_key.split(":")
+        # In the bucket's region, which may be another than the table's.
+        root = ":".join(arn) if arn else f"arn:{table.partition}:kms:*:{account}"
+        if name.startswith("alias/aws/"):
+            continue
+        if name.startswith("alias/"):
+            aliases.add(name)
+            keys_by_alias.add(f"{root}:key/*")
+        else:
+            keys.add(f"{root}:key/{name.removeprefix('key/')}")
+    return {
+        "export_keys": sorted(keys),
+        "export_keys_by_alias": sorted(keys_by_alias),
+        "export_key_aliases": sorted(aliases),
+    }
 
 
 def _exports_of(table: TableSettings) -> str:

@@ -190,10 +190,20 @@ def test_a_window_that_has_not_closed_is_told_apart(client, table):
         client.start(IncrementalExport(table, Window(hour - timedelta(minutes=14), hour + timedelta(minutes=1))))
 
 
-def test_another_view_within_eight_hours_is_a_conflict(cloud, client, table):
-    client.start(IncrementalExport(table, FIRST))
-    with pytest.raises(errors.ExportConflict, match="restore the setting"):
-        client.start(IncrementalExport(table, FIRST, ImageView.NEW_AND_OLD_IMAGES))
+def test_a_setting_that_was_changed_within_eight_hours_is_no_conflict(cloud, client, table):
+    first = client.start(IncrementalExport(table, FIRST))
+    changed = IncrementalExport(table, FIRST, ImageView.NEW_AND_OLD_IMAGES)
+    second = client.start(changed)
+    assert second.arn != first.arn
+    assert client.start(changed).arn == second.arn
+    assert client.start(IncrementalExport(table, FIRST)).arn == first.arn
+
+
+def test_after_a_wrong_bucket_was_corrected_the_export_begins_at_once(cloud, client, table):
+    request = IncrementalExport(table, FIRST)
+    wrong = ExportClient(cloud.dynamodb, cloud.s3, Destination("elsewhere"))
+    assert wrong.describe(wrong.ensure(request).arn).status is ExportStatus.FAILED
+    assert client.describe(client.start(request).arn).status is ExportStatus.COMPLETED
 
 
 def test_a_table_that_is_not_there_is_told(client):
