@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -60,18 +61,21 @@ def exports_at(url: str) -> DynamoDBExports:
     )
 
 
+def assert_limited(client: Any) -> None:
+    config = client.meta.config
+    assert (config.connect_timeout, config.read_timeout) == (5, 20)
+    assert config.retries == {"mode": "standard", "total_max_attempts": 5}
+
+
 @pytest.mark.parametrize("aws", [AwsSettings(), AwsSettings.model_validate({"mode": "real"})])
 def test_every_client_of_the_exports_has_limits(aws):
     client = DynamoDBExports.of(aws).client(TABLE)
-    for config in (client.s3.meta.config, client._dynamodb.meta.config):
-        assert (config.connect_timeout, config.read_timeout) == (5, 20)
-        assert config.retries == {"mode": "standard", "total_max_attempts": 5}
+    assert_limited(client.s3)
+    assert_limited(client._dynamodb)
 
 
 def test_the_clients_that_a_session_makes_itself_have_them_too():
-    config = open_session("eu-central-1")._session.create_client("sts", region_name="eu-central-1").meta.config
-    assert (config.connect_timeout, config.read_timeout) == (5, 20)
-    assert config.retries == {"mode": "standard", "total_max_attempts": 5}
+    assert_limited(open_session("eu-central-1")._session.create_client("sts", region_name="eu-central-1"))
 
 
 def test_a_run_asks_an_endpoint_that_hangs_twice(silence):

@@ -18,6 +18,7 @@ from ddb_lake.embedded_aws.access import Access, AccessRules
 from ddb_lake.embedded_aws.calls import Call
 from ddb_lake.embedded_aws.policy import Policy
 from ddb_lake.embedded_aws.s3_request import read_s3_request
+from ddb_lake.embedded_aws.settings import Settings
 from ddb_lake_tests.cloud import BUCKET, REGION, TABLE, Cloud, error_of
 
 TABLE_ARN = f"arn:aws:dynamodb:{REGION}:123456789012:table/{TABLE}"
@@ -282,7 +283,7 @@ def test_the_command_takes_a_policy(tmp_path: Path) -> None:
 
 def test_no_more_than_so_many_used_permissions_are_noted() -> None:
     rules = AccessRules(Policy.read({"Version": "2012-10-17", "Statement": [allow("s3:GetObject")]}))
-    access = Access("123456789012", rules)
+    access = Access("123456789012", rules, Settings(0, 4))
     for number in range(10_050):
         environ: Any = {"REQUEST_METHOD": "GET", "PATH_INFO": f"/{BUCKET}/{number}"}
         request = read_s3_request(environ)

@@ -17,6 +17,7 @@ DEFAULTS = {
     "expired_items": "deleted",
     "throttling": "off",
     "unprocessed_writes": 0,
+    "kms_keys": {},
 }
 
 
@@ -35,6 +36,8 @@ def test_a_setting_is_changed_alone(cloud: Cloud) -> None:
         ({"delay_seconds": -1}, "a number of seconds"),
         ({"delay_seconds": "5"}, "a number of seconds"),
         ({"files": 0}, "from 1 to 1024"),
+        ({"kms_keys": {"my key": None}}, "the KMS keys that there are"),
+        ({"kms_keys": {"mrk-1234abcd12ab34cd56ef1234567890ab": "alias/aws/mine"}}, "the KMS keys that there are"),
         ({"files": True}, "from 1 to 1024"),
         ({"next_export": "explodes"}, "completes"),
         ({"next_export": {"failure_code": "X"}}, "failure_message"),
