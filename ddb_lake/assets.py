@@ -5,7 +5,7 @@ Thin: they translate partitions to windows, let the pipeline work, and say in me
 
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 
 import dagster as dg
@@ -14,9 +14,12 @@ from ddb_lake import metadata
 from ddb_lake.checks import COVERAGE, check_coverage
 from ddb_lake.config import TableSettings
 from ddb_lake.errors import DdbLakeError
+from ddb_lake.exports import Export
 from ddb_lake.partitions import INITIAL, initial_partition, window_of, window_partitions
+from ddb_lake.pipeline import Pipeline
 from ddb_lake.replica.errors import StorageFailed, TooManyConflicts
 from ddb_lake.resources import DynamoDBExports, Lake, open_pipeline
+from ddb_lake.upstream import exports_of, recorded_metadata
 from ddb_lake.windows import format_time
 
 DAY_OF_WINDOWS = 96
@@ -68,9 +71,7 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
         with _failures_explained():
             pipeline = open_pipeline(table, exports, lake)
             items = pipeline.stage_bootstrap()
-            return dg.MaterializeResult(
-                metadata=metadata.of_staged(items, pipeline.change_log.columns(), pipeline.replica.location.uri)
-            )
+            return dg.MaterializeResult(metadata=metadata.of_staged(items, pipeline.replica.location.uri))
 
     @dg.asset(
         key_prefix=[name],
@@ -87,8 +88,13 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
     ) -> dg.MaterializeResult:
         with _failures_explained():
             pipeline = open_pipeline(table, exports, lake)
+            key, time = dg.AssetKey([name, "initial_items"]), format_time(table.start)
+            described = _exports_described(
+                context, pipeline, key, INITIAL, lambda: [pipeline.bootstrap_export()], time=time
+            )
             commit = pipeline.commit_bootstrap()
-            known = {column.name for column in pipeline.replica.columns()}
+            # From here on nothing may fail: the commit stands.
+            known = {column.name for column in commit.state.columns}
             for part in table.partition_by:
                 if part.attribute is not None and part.attribute not in known:
                     context.log.warning(
@@ -96,10 +102,7 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
                         "all are in one partition until one has; if it is misspelt, correct it and bootstrap anew"
                     )
             return dg.MaterializeResult(
-                metadata={
-                    **metadata.of_exports([pipeline.bootstrap_export()]),
-                    **metadata.of_bootstrap(commit, pipeline.replica.columns(), pipeline.replica.location.uri),
-                }
+                metadata={**described, **metadata.of_bootstrap(commit, pipeline.replica.location.uri)}
             )
 
     return initial_export, initial_items, initial_table
@@ -144,9 +147,7 @@ def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition)
         with _failures_explained():
             pipeline, window = open_pipeline(table, exports, lake), window_of(context)
             decoded = pipeline.decode(window)
-            return dg.MaterializeResult(
-                metadata=metadata.of_decoded(decoded, pipeline.change_log.columns(), pipeline.change_log.location.uri)
-            )
+            return dg.MaterializeResult(metadata=metadata.of_decoded(decoded, pipeline.change_log.location.uri))
 
     @dg.asset(
         key_prefix=[name],
@@ -166,13 +167,15 @@ def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition)
     def delta_table(context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake) -> dg.MaterializeResult:
         with _failures_explained():
             pipeline, window = open_pipeline(table, exports, lake), window_of(context)
+            key = dg.AssetKey([name, "decoded_items"])
+            described = _exports_described(
+                context, pipeline, key, window.key, lambda: pipeline.known_exports(window), window=str(window)
+            )
             commit = pipeline.apply(window)
+            # From here on nothing may fail: the window is covered.
             return dg.MaterializeResult(
-                metadata={
-                    **metadata.of_exports(pipeline.known_exports(window)),
-                    **metadata.of_commit(commit, pipeline.replica.columns(), pipeline.replica.location.uri),
-                },
-                check_results=[check_coverage(table, pipeline.replica.coverage())],
+                metadata={**described, **metadata.of_commit(commit, pipeline.replica.location.uri)},
+                check_results=[check_coverage(table, commit.state.coverage)],
             )
 
     return raw_export, decoded_items, delta_table
@@ -196,8 +199,8 @@ def _build_maintenance(table: TableSettings, delta_table: dg.AssetsDefinition) -
             if not pipeline.is_bootstrapped():
                 context.log.info(f"{name} has no replica to maintain yet")
                 return dg.MaterializeResult(metadata={"maintained": False})
-            report = pipeline.replica.maintain()
             strategy = pipeline.replica.strategy()
+            report = pipeline.replica.maintain()
             if strategy is not table.strategy:
                 context.log.warning(
                     f"{name} has the strategy {strategy}, lake.yaml says {table.strategy}; "
@@ -206,6 +209,37 @@ def _build_maintenance(table: TableSettings, delta_table: dg.AssetsDefinition) -
             return dg.MaterializeResult(metadata=metadata.of_maintenance(report, strategy))
 
     return maintenance
+
+
+def _exports_described(
+    context: dg.AssetExecutionContext,
+    pipeline: Pipeline,
+    upstream: dg.AssetKey,
+    partition: str,
+    look_up: Callable[[], Iterable[Export]],
+    **about: str,
+) -> metadata.Metadata:
+    """Return what is shown of the exports that a commit is about to take in; nothing where that can't be had.
+
+    It is collected before the commit, and what is committed does not depend on it.
+
+    Args:
+        context: The step's.
+        pipeline: The table's.
+        upstream: The asset whose step has described them, most likely.
+        partition: That step's first partition.
+        look_up: Asks AWS for them.
+        about: What the step must have recorded besides, see `exports_of`.
+    """
+    try:
+        if described := exports_of(recorded_metadata(context, upstream, partition), pipeline.table.table_id, **about):
+            return described
+        return metadata.of_exports(look_up())
+    except DdbLakeError as error:
+        context.log.warning(
+            f"the exports can't be described here ({error}); what they hold is committed all the same"
+        )
+        return {}
 
 
 @contextmanager

@@ -23,6 +23,7 @@ def of_exports(exports: Iterable[Export]) -> Metadata:
     arns = [export.arn for export in sources]
     durations = [export.duration for export in sources if export.duration is not None]
     return {
+        "table_id": sources[0].table_id if sources else None,
         "export_arn": arns[0] if len(arns) == 1 else arns,
         "exports": len(arns),
         "items": sum(export.item_count or 0 for export in sources),
@@ -67,7 +68,7 @@ def of_decodings(decodings: Iterable[Decoding[Any]]) -> Metadata:
     }
 
 
-def of_decoded(decoded: DecodedWindow, columns: Iterable[Column], path: str) -> Metadata:
+def of_decoded(decoded: DecodedWindow, path: str) -> Metadata:
     """Describe what a window's decoding wrote to the change log."""
     return {
         **of_verified(decoded.exports),
@@ -77,11 +78,11 @@ def of_decoded(decoded: DecodedWindow, columns: Iterable[Column], path: str) -> 
         **of_decodings(decoded.decodings),
         "table_version": decoded.commits[-1].version,
         "dagster/uri": path,
-        "dagster/column_schema": column_schema(columns),
+        "dagster/column_schema": column_schema(decoded.commits[-1].columns),
     }
 
 
-def of_staged(items: StagedItems, columns: Iterable[Column], path: str) -> Metadata:
+def of_staged(items: StagedItems, path: str) -> Metadata:
     """Describe the bootstrap's staged files."""
     return {
         **of_verified([items.source]),
@@ -90,11 +91,11 @@ def of_staged(items: StagedItems, columns: Iterable[Column], path: str) -> Metad
         "staged_files": len(items.staged.files),
         **of_decodings([items.decoding]),
         "dagster/uri": path,
-        "dagster/column_schema": column_schema(columns),
+        "dagster/column_schema": column_schema(items.staged.columns),
     }
 
 
-def of_bootstrap(commit: BootstrapCommit, columns: Iterable[Column], path: str) -> Metadata:
+def of_bootstrap(commit: BootstrapCommit, path: str) -> Metadata:
     """Describe the commit that the replica starts from."""
     return {
         "time": format_time(commit.bootstrap_time),
@@ -105,11 +106,11 @@ def of_bootstrap(commit: BootstrapCommit, columns: Iterable[Column], path: str) 
         "dagster/row_count": commit.rows,
         "table_version": commit.version,
         "dagster/uri": path,
-        "dagster/column_schema": column_schema(columns),
+        "dagster/column_schema": column_schema(commit.state.columns),
     }
 
 
-def of_commit(commit: ReplicaCommit, columns: Iterable[Column], path: str) -> Metadata:
+def of_commit(commit: ReplicaCommit, path: str) -> Metadata:
     """Describe the commit that applied a window."""
     return {
         "window": str(commit.window),
@@ -125,7 +126,7 @@ def of_commit(commit: ReplicaCommit, columns: Iterable[Column], path: str) -> Me
         "dagster/row_count": commit.rows_after,
         "table_version": commit.version,
         "dagster/uri": path,
-        "dagster/column_schema": column_schema(columns),
+        "dagster/column_schema": column_schema(commit.state.columns),
     }
 
 

@@ -14,7 +14,7 @@ import dagster as dg
 from ddb_lake.config import Settings
 from ddb_lake.definitions import build_definitions
 from ddb_lake.iam import render_policy
-from ddb_lake.jobs import incremental_job_name, initial_load_job_name
+from ddb_lake.jobs import incremental_job_name, initial_load_job_name, maintenance_job_name
 from ddb_lake.parity import Parity, compare
 from ddb_lake.partitions import INITIAL, range_tags
 from ddb_lake.pipeline import Pipeline
@@ -62,23 +62,34 @@ class LakeUnderTest:
     def pipeline(self) -> Pipeline:
         return open_pipeline(self.table, self.exports, self.lake)
 
-    def bootstrap(self, *, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
-        """Run the initial load."""
+    def bootstrap(self, *assets: str, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+        """Run the initial load, or some of its assets."""
         return self.definitions.resolve_job_def(initial_load_job_name(self.table)).execute_in_process(
             instance=self.instance,
             partition_key=INITIAL,
+            asset_selection=self._keys(assets),
             run_config=QUIET,
             raise_on_error=raise_on_error,
         )
 
-    def materialise(self, window: Window, *, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
-        """Run the incremental job over all windows of a span, as a backfill does."""
+    def materialise(self, window: Window, *assets: str, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+        """Run the incremental job, or some of its assets, over all windows of a span, as a backfill does."""
         return self.definitions.resolve_job_def(incremental_job_name(self.table)).execute_in_process(
             instance=self.instance,
             tags=range_tags(window),
+            asset_selection=self._keys(assets),
             run_config=QUIET,
             raise_on_error=raise_on_error,
         )
+
+    def maintain(self, *, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+        """Run the maintenance."""
+        return self.definitions.resolve_job_def(maintenance_job_name(self.table)).execute_in_process(
+            instance=self.instance, run_config=QUIET, raise_on_error=raise_on_error
+        )
+
+    def _keys(self, assets: tuple[str, ...]) -> list[dg.AssetKey] | None:
+        return [dg.AssetKey([self.table.name, each]) for each in assets] or None
 
     def tick(self, cursor: str | None = None) -> Any:
         """Evaluate the sensor once."""

@@ -66,6 +66,7 @@ class ChangeLogCommit:
         partitions: How many quarter-hours have changes.
         files: How many files were written.
         size: Their bytes.
+        columns: The log's attribute columns at that version, in the schema's order.
     """
 
     version: int
@@ -75,6 +76,7 @@ class ChangeLogCommit:
     partitions: int
     files: int
     size: int
+    columns: tuple[Column, ...]
 
 
 @dataclass(frozen=True)
@@ -367,7 +369,7 @@ class ChangeLog:
         def attempt() -> ChangeLogCommit:
             snapshot = self.snapshot()
             assert snapshot.table is not None
-            added(snapshot.columns, staged.columns, str(self.location))
+            new = added(snapshot.columns, staged.columns, str(self.location))
             window = staged.window
             note = commit_note(
                 _with_contents(snapshot.account.covering([window]), staged),
@@ -388,6 +390,7 @@ class ChangeLog:
                 partitions=len({each.partition[WINDOW] for each in staged.files}),
                 files=len(staged.files),
                 size=sum(each.size for each in staged.files),
+                columns=(*snapshot.columns, *new),
             )
 
         return delta.repeat_on_conflict(self.location, attempt)

@@ -1,11 +1,15 @@
 """Moving a replica from one strategy to the other, in one commit and back."""
 
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ddb_lake.replica.commits import commit_on, write_checkpoint
 from ddb_lake.replica.coverage import Account, commit_note
 from ddb_lake.replica.delta_log import Operation, Snapshot, require_no_constraints, require_writable
+from ddb_lake.replica.errors import ReplicaError
 from ddb_lake.replica.fold import FoldedFile, discard, fold_actions, without_origins, write_folded
 from ddb_lake.replica.key_index import KeyIndex
 from ddb_lake.replica.store import TableStore
@@ -17,6 +21,8 @@ from ddb_lake.replica.strategy import (
     refuse_change_data_feed,
     strategy_of,
 )
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,14 +95,19 @@ class Conversion:
         version = commit_on(self._store, snapshot, actions, note, operation)
         # Readers that know no deletion vectors need not read the commits that have them.
         write_checkpoint(snapshot.location)
-        self._drop([each for each in self._rewritten.values() if all(each is not one for one in used)])
+        # What follows only tidies up or saves the next window time: the conversion is done.
+        with _logged(snapshot, "files that are not used could not be removed; the maintenance does that"):
+            self._drop([each for each in self._rewritten.values() if all(each is not one for one in used)])
+        segments_made = 0
+        with _logged(snapshot, "the key index could not be made; the next window does that"):
+            segments_made = self._make_segments(snapshot)
         return Converted(
             version=version,
             strategy=self._strategy,
             changed=True,
             files_rewritten=len(used),
             bytes_written=sum(each.bytes_written for each in used),
-            segments_made=self._make_segments(snapshot),
+            segments_made=segments_made,
         )
 
     def _make_segments(self, snapshot: Snapshot) -> int:
@@ -111,3 +122,12 @@ class Conversion:
     def _drop(self, unused: list[FoldedFile]) -> None:
         for each in unused:
             discard(self._store, each)
+
+
+@contextmanager
+def _logged(snapshot: Snapshot, problem: str) -> Generator[None]:
+    """Log what can't be done after the commit, which stands."""
+    try:
+        yield
+    except ReplicaError as error:
+        _LOG.warning("%s: %s (%s)", snapshot.location, problem, error)

@@ -54,6 +54,40 @@ REMEDY = "commit a bootstrap of the new source table, which replaces all rows, o
 
 
 @dataclass(frozen=True)
+class ReplicaState:
+    """What a replica is and holds at one version; of one read of its log, so that all of it belongs together.
+
+    Args:
+        version: The Delta version.
+        strategy: How windows are applied.
+        columns: The attribute columns, in the schema's order.
+        bootstrap: The full export that it builds upon.
+        coverage: What was applied since the bootstrap, as disjoint windows in order.
+        spans: The windows of the exports that were applied since the bootstrap, in order. After the log's cleanup
+            of all our commits they are not known for the time that `coverage` has then.
+    """
+
+    version: int
+    strategy: Strategy
+    columns: tuple[Column, ...]
+    bootstrap: Bootstrap | None
+    coverage: tuple[Window, ...]
+    spans: tuple[Window, ...]
+
+    @classmethod
+    def of(cls, version: int, strategy: Strategy, columns: Iterable[Column], account: Account) -> "ReplicaState":
+        """Return the state of a table that holds what an account says."""
+        return cls(
+            version=version,
+            strategy=strategy,
+            columns=tuple(columns),
+            bootstrap=account.bootstrap,
+            coverage=account.coverage,
+            spans=account.spans.all(),
+        )
+
+
+@dataclass(frozen=True)
 class BootstrapCommit:
     """What the commit of a bootstrap did.
 
@@ -66,6 +100,7 @@ class BootstrapCommit:
         files: How many files were committed; 0 if it was already.
         outcome: Whether the table was created, its rows were replaced, or the same export was there already
             and everything applied since was left alone.
+        state: The replica at that version.
     """
 
     version: int
@@ -75,6 +110,7 @@ class BootstrapCommit:
     rows: int
     files: int
     outcome: Literal["created", "replaced", "already_committed"]
+    state: ReplicaState
 
 
 @dataclass(frozen=True)
@@ -97,6 +133,7 @@ class ReplicaCommit:
         effort: What it cost.
         path: `merge` if rows changed, `coverage_only` if the commit only says that the window is covered,
             `before_bootstrap` if the window is in the full export, so that there was nothing to commit.
+        state: The replica at that version.
     """
 
     version: int
@@ -112,6 +149,7 @@ class ReplicaCommit:
     strategy: Strategy
     effort: Effort
     path: Literal["merge", "coverage_only", "before_bootstrap"]
+    state: ReplicaState
 
 
 class Replica:
@@ -153,24 +191,28 @@ class Replica:
         """Return the Delta table as it is now; None without a table."""
         return read_snapshot(self.store, self.location)
 
-    def coverage(self) -> tuple[Window, ...]:
-        """Return what was applied since the bootstrap, as disjoint windows in order; () without a table."""
-        snapshot = self.snapshot()
-        return () if snapshot is None else self._account(snapshot).coverage
+    def state(self) -> ReplicaState | None:
+        """Return what the replica is and holds now, by one read of its log; None without a table.
 
-    def spans(self) -> tuple[Window, ...]:
-        """Return the windows of the exports that were applied since the bootstrap, in order; () without a table.
-
-        After the log's cleanup of all our commits they are not known for the time that `coverage` tells then.
+        The other accessors read the log each: for one question, not for several.
         """
         snapshot = self.snapshot()
-        return () if snapshot is None else self._account(snapshot).spans.all()
+        return None if snapshot is None else self._state(snapshot, self._account(snapshot))
+
+    def coverage(self) -> tuple[Window, ...]:
+        """Return the state's `coverage`; () without a table."""
+        state = self.state()
+        return () if state is None else state.coverage
+
+    def spans(self) -> tuple[Window, ...]:
+        """Return the state's `spans`; () without a table."""
+        state = self.state()
+        return () if state is None else state.spans
 
     def bootstrap_time(self) -> datetime | None:
         """Return the time of the full export that the replica builds upon, or None without one."""
-        snapshot = self.snapshot()
-        account = None if snapshot is None else self._account(snapshot)
-        return None if account is None or account.bootstrap is None else account.bootstrap.time
+        state = self.state()
+        return None if state is None or state.bootstrap is None else state.bootstrap.time
 
     def version(self) -> int | None:
         """Return the Delta table's version, or None without a table."""
@@ -348,25 +390,26 @@ class Replica:
                 account = self._account(snapshot)
             same = account is not None and account.table_id == self.table_id
             bootstrap = None if account is None else account.bootstrap
-            if snapshot is not None and same and bootstrap is not None and bootstrap.export_id == export_id:
-                return self._already_committed(snapshot, bootstrap, export_id)
+            if snapshot is not None and account and same and bootstrap and bootstrap.export_id == export_id:
+                return self._already_committed(snapshot, account, export_id)
             staged = staging.read_manifest(self.store, self.location, export_id)
             if staged.table_id != self.table_id:
                 raise WrongSourceTable(
                     f"{self.location}: the export {export_id} was staged for source table {staged.table_id}, "
                     f"not {self.table_id}; stage the right one"
                 )
-            if snapshot is not None and bootstrap is not None:
+            if snapshot is not None and account is not None and bootstrap is not None:
                 if same and bootstrap == Bootstrap(None, staged.bootstrap_time):
-                    return self._already_committed(snapshot, bootstrap, export_id)
+                    return self._already_committed(snapshot, account, export_id)
                 if staged.bootstrap_time < bootstrap.time:
                     raise OutdatedBootstrap(
                         f"{self.location} builds upon the full export of "
                         f"{format_time(bootstrap.time)}; the export {export_id} is of "
                         f"{format_time(staged.bootstrap_time)}. To go back, give the replica another folder"
                     )
+            holds = Account(self.table_id, bootstrap=Bootstrap(export_id, staged.bootstrap_time))
             note = commit_note(
-                Account(self.table_id, bootstrap=Bootstrap(export_id, staged.bootstrap_time)),
+                holds,
                 {"did": "bootstrap", "rows": staged.rows},
                 retired_table_id=None if account is None else account.table_id,
             )
@@ -387,20 +430,23 @@ class Replica:
                 rows=staged.rows,
                 files=len(files),
                 outcome="created" if snapshot is None else "replaced",
+                state=ReplicaState.of(version, strategy, staged.columns, holds),
             )
 
         return delta.repeat_on_conflict(self.location, attempt)
 
-    def _already_committed(self, snapshot: Snapshot, bootstrap: Bootstrap, export_id: str) -> BootstrapCommit:
+    def _already_committed(self, snapshot: Snapshot, account: Account, export_id: str) -> BootstrapCommit:
         rows = commits.count_rows(self.store, snapshot)
+        assert account.bootstrap is not None
         return BootstrapCommit(
             version=snapshot.number,
             export_id=export_id,
-            bootstrap_time=bootstrap.time,
+            bootstrap_time=account.bootstrap.time,
             rows_before=rows,
             rows=rows,
             files=0,
             outcome="already_committed",
+            state=self._state(snapshot, account),
         )
 
     # The windows
@@ -451,6 +497,7 @@ class Replica:
                 strategy=strategy,
                 effort=Effort(),
                 path="before_bootstrap",
+                state=self._state(snapshot, account),
             )
         since = Window(max(window.start, account.bootstrap.time), window.end)
         log = self.change_log.snapshot()
@@ -458,11 +505,12 @@ class Replica:
         self._require_later_changes(log, account, batch)
         keys = key_names(log.columns, str(self.change_log.location))
         decision = decide(account, log, batch, keys, self._reader_of(snapshot))
+        holds = account.covering(batch)
         note = commit_note(
-            account.covering(batch),
+            holds,
             {"did": "apply", "exports": encode_spans(Spans().adding(batch)), "changes": decision.told},
         )
-        done, changed = self._write(snapshot, account, log, decision.changes, keys, note)
+        done, changed, columns = self._write(snapshot, account, log, decision.changes, keys, note)
         effective = done.inserted + done.updated + done.deleted - (decision.implied if changed else 0)
         return ReplicaCommit(
             version=done.version,
@@ -478,6 +526,7 @@ class Replica:
             strategy=strategy,
             effort=done.effort,
             path="merge" if changed else "coverage_only",
+            state=ReplicaState.of(done.version, strategy, columns, holds),
         )
 
     def _write(
@@ -488,12 +537,16 @@ class Replica:
         changes: pl.DataFrame,
         keys: list[str],
         note: Note,
-    ) -> tuple[AppliedRows, bool]:
-        """Bring changes into the rows as the table's strategy does; tell what that did, and whether it did anything.
+    ) -> tuple[AppliedRows, bool, tuple[Column, ...]]:
+        """Bring changes into the rows as the table's strategy does.
 
         The change log's columns that the replica lacks are added: in the same commit, or in one before a MERGE.
+
+        Returns:
+            What that did, whether it changed any row, and the attribute columns after it.
         """
-        new = added(attribute_columns(snapshot.schema()), log.columns, str(self.location))
+        there = attribute_columns(snapshot.schema())
+        new = added(there, log.columns, str(self.location))
         metadata = commits.with_columns(snapshot.metadata, fields(new)) if new else None
         schema = Schema.from_json((metadata or snapshot.metadata).schema)
         check_types(self.location, schema, changes)
@@ -508,9 +561,9 @@ class Replica:
             table = delta.at_version(self.location, snapshot.number)
             applied = merge_changes(self.location, table, changes, keys, note)
         if applied is not None:
-            return applied, True
+            return applied, True, (*there, *new)
         version = commits.commit_nothing(self.store, snapshot, note, metadata)
-        return AppliedRows(version, 0, 0, 0, Effort()), False
+        return AppliedRows(version, 0, 0, 0, Effort()), False, (*there, *new)
 
     def _reader_of(self, snapshot: Snapshot) -> Callable[[list[str], str], pl.DataFrame]:
         """Return what reads the snapshot's rows, through delta-rs; columns that the table lacks are null."""
@@ -573,6 +626,10 @@ class Replica:
                 "them may beat a change that is to be applied now. Decode their exports again first, or replace the "
                 "replica by a later bootstrap"
             )
+
+    def _state(self, snapshot: Snapshot, account: Account) -> ReplicaState:
+        columns = attribute_columns(snapshot.schema())
+        return ReplicaState.of(snapshot.number, strategy_of(snapshot), columns, account)
 
     def _account(self, snapshot: Snapshot) -> Account:
         return require_account(self.location, snapshot, self.table_id, REMEDY, snapshot.infos)

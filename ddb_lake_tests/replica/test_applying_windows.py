@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from ddb_lake.field_metadata import ATTRIBUTE
+from ddb_lake.replica import Column
 from ddb_lake.replica.errors import NotBootstrapped, NotDecoded
 from ddb_lake.windows import Window
-from ddb_lake_tests.replica.histories import Change, Key, delete, exported, lake, minute, put, us, window
+from ddb_lake_tests.replica.histories import COLUMNS, Change, Key, delete, exported, lake, minute, put, us, window
 
 
 @dataclass(frozen=True)
@@ -263,3 +266,19 @@ def test_write_times_and_tie_breaks_stand_in_the_rows(tmp_path: Path):
     assert (rows["new"]["_write_time_us"], rows["new"]["_tie_break"]) == (us(1), 42)
     assert "_deleted" not in rows["new"]
     assert minute(0) == tables.replica.bootstrap_time()
+
+
+def test_every_commit_carries_the_state_that_it_leaves(tmp_path: Path):
+    tables = lake(tmp_path)
+    tables.bootstrap({Key("a"): "0"})
+    tables.decode(EARLY, [put("a", 1, "1")])
+    tables.decode(LATE, [])
+    tables.log.add_columns([*COLUMNS, Column("added", pl.String(), {ATTRIBUTE: "added"})])
+    for span in (EARLY, LATE, EARLY, window(-15, 0)):
+        assert tables.replica.apply(span).state == tables.replica.state()
+    assert "added" in {column.name for column in tables.replica.columns()}
+    again = tables.replica.commit_bootstrap("01-export")
+    assert (again.outcome, again.state) == ("already_committed", tables.replica.state())
+    tables.stage({Key("c"): "0"}, "02-export", minute(30))
+    replaced = tables.replica.commit_bootstrap("02-export")
+    assert (replaced.outcome, replaced.state) == ("replaced", tables.replica.state())

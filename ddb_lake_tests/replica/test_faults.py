@@ -24,6 +24,7 @@ from ddb_lake.replica.errors import (
     UnsupportedTable,
 )
 from ddb_lake.replica.folding import FoldPolicy
+from ddb_lake.replica.key_index import KeyIndex
 from ddb_lake.replica.strategy import Strategy
 from ddb_lake_tests.replica.faulty import Crash, Fault, Moment, faulty
 from ddb_lake_tests.replica.histories import TABLE_ID, Key, Lake, delete, lake, put, window
@@ -564,3 +565,20 @@ def test_two_writers_that_never_heard_of_each_other_lose_nothing(tmp_path: Path)
     store.put_if_absent = late  # type: ignore[method-assign]
     one.apply(window(0, 15))
     assert tables.items() == left | {Key("k2"): "2"}
+
+
+def test_a_conversion_that_is_committed_has_succeeded_whatever_the_storage_refuses_then(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    tables, left = started(tmp_path)
+    tables.replica.convert(Strategy.COPY_ON_WRITE)
+
+    def refuse(*_: object) -> None:
+        raise StorageFailed("no data file may be read")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeyIndex, "segment", refuse)
+        assert tables.replica.convert(Strategy.DELETION_VECTORS).changed
+    assert "no data file may be read" in caplog.text
+    tables.replica.apply(window(0, 15))
+    assert tables.items() == left
