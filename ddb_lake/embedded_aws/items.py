@@ -13,6 +13,9 @@ LARGEST_ITEM = 400 * 1024
 """Bytes that an item may have (AWS: ServiceQuotas, limits-items)."""
 
 
+LONGEST_NAME = 65_535
+"""Bytes that an attribute's name may have (AWS: ServiceQuotas, limits-attributes; naming rules)."""
+
 DEEPEST = 32
 """Lists and maps that may lie in one another (AWS: ServiceQuotas, nested attributes)."""
 
@@ -23,11 +26,12 @@ def item_size(item: Mapping[str, Any]) -> int:
     Rule: AWS developer guide, "DynamoDB item sizes and formats".
 
     Raises:
-        AwsError: A ValidationException if a value is not in the shape of a DynamoDB attribute value.
+        AwsError: A ValidationException if a value is not in the shape of a DynamoDB attribute value, or an
+            attribute's name is empty or too long.
     """
     size = 0
     for name, value in item.items():
-        size += len(name) if name.isascii() else len(name.encode())
+        size += _name_size(name)
         size += value_size(value)
     return size
 
@@ -42,7 +46,7 @@ def normalise_item(item: Mapping[str, Any]) -> int:
     """
     size = 0
     for name, value in item.items():
-        size += len(name) if name.isascii() else len(name.encode())
+        size += _name_size(name)
         if type(value) is dict and len(value) == 1:
             ((kind, content),) = value.items()
             if type(content) is str:
@@ -58,6 +62,20 @@ def normalise_item(item: Mapping[str, Any]) -> int:
                     continue
         normalise_numbers(value)
         size += value_size(value)
+    return size
+
+
+def _name_size(name: str) -> int:
+    size = len(name) if name.isascii() else len(name.encode())
+    if not 0 < size <= LONGEST_NAME:
+        raise validation(
+            "One or more parameter values were invalid: "
+            + (
+                f"Attribute name is too large, must be less than {LONGEST_NAME + 1} bytes"
+                if size
+                else "Attribute name must not be empty"
+            )
+        )
     return size
 
 

@@ -2,6 +2,8 @@
 
 import decimal
 import io
+import re
+import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
@@ -12,13 +14,20 @@ import orjson
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app  # pyright: ignore[reportMissingTypeStubs]
 
 from ddb_lake.embedded_aws.errors import BackendError
-from ddb_lake.embedded_aws.wire import DYNAMODB_TARGET, JSON_1_0, Answer
+from ddb_lake.embedded_aws.json_values import array_in, is_object, object_in
+from ddb_lake.embedded_aws.wire import DYNAMODB_TARGET, JSON_1_0, Answer, dynamodb_answer
 
 LARGEST_BATCH = 25
 """Writes in one BatchWriteItem (AWS: ServiceQuotas, limits-api)."""
 
 # DynamoDB reckons with 38 digits; Python's default of 28 would round the sums that moto makes.
 _ARITHMETIC = decimal.Context(prec=38)
+
+# moto leaves out an object under an empty name when it answers, so that its members stand in its place. It never
+# sees such a name: in moto's memory this one, which nobody else can know, stands for it.
+_NO_NAME = secrets.token_hex(8)
+_EMPTY_MEMBER = re.compile(rb'(?<=[{,])"":')
+"""Where an object in compact JSON has an empty name; within a string, its quotes would be escaped."""
 
 
 class MotoBackend:
@@ -77,7 +86,13 @@ class MotoBackend:
 
     def _send_dynamodb(self, region: str, operation: str, request: Any) -> Answer:
         headers = {"Content-Type": JSON_1_0, "X-Amz-Target": f"{DYNAMODB_TARGET}.{operation}"}
-        return self.send(wsgi_environ("dynamodb", region, "POST", "/", "", headers, orjson.dumps(request)))
+        body = orjson.dumps(_without_empty_names(request))
+        if b'"":' in body:
+            body = _EMPTY_MEMBER.sub(b'"%b":' % _NO_NAME.encode(), body)
+        answer = self.send(wsgi_environ("dynamodb", region, "POST", "/", "", headers, body))
+        if _NO_NAME.encode() not in answer.body:
+            return answer
+        return dynamodb_answer(orjson.loads(answer.body.replace(_NO_NAME.encode(), b"")), answer.status)
 
     def expect(self, region: str, operation: str, request: Any) -> Any:
         """Send a DynamoDB request that must succeed, and return its payload.
@@ -111,6 +126,18 @@ class MotoBackend:
         pending = list(writes)
         for start in range(0, len(pending), LARGEST_BATCH):
             self.expect(region, "BatchWriteItem", {"RequestItems": {table: pending[start : start + LARGEST_BATCH]}})
+
+
+def _without_empty_names(request: Any) -> Any:
+    """Return a request whose ExpressionAttributeNames hold no empty name."""
+    if not is_object(request):
+        return request
+    actions = [action for each in array_in(request, "TransactItems") if is_object(each) for action in each.values()]
+    for each in (request, *actions, *object_in(request, "RequestItems").values()):
+        names: object = each.get("ExpressionAttributeNames") if is_object(each) else None
+        if is_object(names) and "" in names.values():
+            each["ExpressionAttributeNames"] = {key: _NO_NAME if name == "" else name for key, name in names.items()}
+    return request
 
 
 def _need_nothing(region: str, operation: str, request: Any) -> None:

@@ -139,3 +139,21 @@ def test_two_processes_cannot_share_a_journal(journal: Path) -> None:
     held = pytest.raises(JournalError, match="stop the process that holds it")
     with started(journal), held:
         Journal(journal)
+
+
+def test_members_with_empty_names_are_exported_and_come_back(journal: Path) -> None:
+    values = [{"M": {"": {"S": "x"}}}, {"L": [{"M": {"": {"M": {"": {"N": "1"}}}, "a": {"S": ""}}}]}]
+    items = {str(n): {"id": {"S": str(n)}, "m": value} for n, value in enumerate([*values, *values])}
+    late = int(NOON.timestamp()) * 1_000_000 + 30_000_000
+    with started(journal) as cloud:
+        for number in "01":
+            cloud.dynamodb.put_item(TableName=TABLE, Item=items[number])
+        cloud.control.advance(60)
+        cloud.control.history(REGION, TABLE, [{"ts": late, "Item": items[number]} for number in "23"])
+        cloud.control.advance(3600)
+        arn = f"arn:aws:dynamodb:{REGION}:123456789012:table/{TABLE}"
+        changes = cloud.changes(arn, NOON, NOON + QUARTER)
+        assert by_key([change["NewImage"] for change in changes]) == items
+        assert by_key(cloud.items(arn, NOON + QUARTER)) == items
+    with started(journal) as cloud:
+        assert by_key(cloud.scan()) == items
