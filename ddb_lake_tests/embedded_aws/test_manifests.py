@@ -110,7 +110,20 @@ def test_data_files_have_the_gzip_header_of_real_ones(
     real = {path.read_bytes()[:10] for path in real_exports.rglob("*.json.gz")}
     bodies = [body for key, body in cloud.objects().items() if key.endswith(".json.gz")]
     assert {body[:10] for body in bodies} == real
-    assert min(map(len, bodies)) == 20  # an empty file
+
+
+def test_an_empty_data_file_is_the_one_that_aws_writes(cloud: Cloud, table: str) -> None:
+    """20 bytes: the header, a block of deflate that is the last and has nothing, and checksum and length 0."""
+    cloud.put("only")
+    cloud.control.advance(3600)
+    exports = cloud.start_full(table, NOON + QUARTER), cloud.start_incremental(table, NOON, NOON + QUARTER)
+    for export in exports:
+        listing = cloud.describe(export)["ExportManifest"].replace("summary", "files")
+        files = [json.loads(line) for line in cloud.read(BUCKET, listing).splitlines()]
+        empty = {cloud.read(BUCKET, file["dataFileS3Key"]) for file in files if not file["itemCount"]}
+        assert empty == {bytes.fromhex("1f8b08000000000000ff03000000000000000000")}
+        assert {file["md5Checksum"] for file in files if not file["itemCount"]} == {"FjvgqIxwymKf1RbbqtrZag=="}
+        assert len(files) - 1 == sum(not file["itemCount"] for file in files)
 
 
 def test_a_record_of_a_change_is_written_as_a_real_one(

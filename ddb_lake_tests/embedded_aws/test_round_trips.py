@@ -64,18 +64,22 @@ def cloud() -> Iterator[Cloud]:
         yield cloud
 
 
+def client(cloud: Cloud) -> Any:
+    return cloud.dynamodb
+
+
 READS: dict[str, Callable[[Cloud, Any], Any]] = {
-    "GetItem": lambda cloud, key: cloud.dynamodb.get_item(TableName=TABLE, Key={"id": key})["Item"],
-    "Query": lambda cloud, key: cloud.dynamodb.query(
+    "GetItem": lambda cloud, key: client(cloud).get_item(TableName=TABLE, Key={"id": key})["Item"],
+    "Query": lambda cloud, key: client(cloud).query(
         TableName=TABLE, KeyConditionExpression="id = :id", ExpressionAttributeValues={":id": key}
     )["Items"][0],
     "Scan": lambda cloud, key: next(
-        item for item in cloud.dynamodb.scan(TableName=TABLE)["Items"] if item["id"] == key
+        item for item in client(cloud).scan(TableName=TABLE)["Items"] if item["id"] == key
     ),
-    "BatchGetItem": lambda cloud, key: cloud.dynamodb.batch_get_item(RequestItems={TABLE: {"Keys": [{"id": key}]}})[
+    "BatchGetItem": lambda cloud, key: client(cloud).batch_get_item(RequestItems={TABLE: {"Keys": [{"id": key}]}})[
         "Responses"
     ][TABLE][0],
-    "TransactGetItems": lambda cloud, key: cloud.dynamodb.transact_get_items(
+    "TransactGetItems": lambda cloud, key: client(cloud).transact_get_items(
         TransactItems=[{"Get": {"TableName": TABLE, "Key": {"id": key}}}]
     )["Responses"][0]["Item"],
 }
@@ -87,9 +91,9 @@ READS: dict[str, Callable[[Cloud, Any], Any]] = {
 @given(item=ITEMS)
 def test_what_is_put_is_read_by_every_operation(cloud: Cloud, item: Any) -> None:
     sent = {name: for_boto3(value) for name, value in item.items()}
-    cloud.dynamodb.put_item(TableName=TABLE, Item=sent)
+    client(cloud).put_item(TableName=TABLE, Item=sent)
     read = {name: meaning(operation(cloud, sent["id"])) for name, operation in READS.items()}
-    old = cloud.dynamodb.delete_item(TableName=TABLE, Key={"id": sent["id"]}, ReturnValues="ALL_OLD")["Attributes"]
+    old = client(cloud).delete_item(TableName=TABLE, Key={"id": sent["id"]}, ReturnValues="ALL_OLD")["Attributes"]
     assert {**read, "ALL_OLD": meaning(old)} == dict.fromkeys([*READS, "ALL_OLD"], meaning_of_item(item))
 
 
@@ -107,9 +111,9 @@ def test_a_map_member_may_have_an_empty_name(cloud: Cloud, value: Any) -> None:
     """Written and read by every operation, compared in conditions and filters."""
     key = {"id": {"S": f"empty{EMPTY_NAMES.index(value)}"}}
     before, after = {**key, "m": value}, {**key, "m": value, "n": value}
-    cloud.dynamodb.put_item(TableName=TABLE, Item=before)
+    client(cloud).put_item(TableName=TABLE, Item=before)
     assert {name: operation(cloud, key["id"]) for name, operation in READS.items()} == dict.fromkeys(READS, before)
-    updated = cloud.dynamodb.update_item(
+    updated = client(cloud).update_item(
         TableName=TABLE,
         Key=key,
         UpdateExpression="SET n = :m",
@@ -118,29 +122,29 @@ def test_a_map_member_may_have_an_empty_name(cloud: Cloud, value: Any) -> None:
         ReturnValues="ALL_NEW",
     )
     assert updated["Attributes"] == after
-    found = cloud.dynamodb.scan(
+    found = client(cloud).scan(
         TableName=TABLE, FilterExpression="n = :m AND m = :m", ExpressionAttributeValues={":m": value}
     )
     assert found["Items"] == [after]
     with pytest.raises(ClientError) as refusal:
-        cloud.dynamodb.put_item(
+        client(cloud).put_item(
             TableName=TABLE,
             Item=key,
             ConditionExpression="m <> :m",
             ExpressionAttributeValues={":m": value},
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
-    assert refusal.value.response["Item"] == after
+    assert dict(refusal.value.response)["Item"] == after
     statement = f'UPDATE "{TABLE}" SET o = ? WHERE id = ? RETURNING ALL NEW *'
-    written = cloud.dynamodb.execute_statement(Statement=statement, Parameters=[value, key["id"]])
+    written = client(cloud).execute_statement(Statement=statement, Parameters=[value, key["id"]])
     assert written["Items"] == [{**after, "o": value}]
 
 
 def test_an_expression_reaches_a_member_with_an_empty_name(cloud: Cloud) -> None:
     key = {"id": {"S": "path"}}
-    cloud.dynamodb.put_item(TableName=TABLE, Item={**key, "m": {"M": {"": {"N": "1"}}}})
+    client(cloud).put_item(TableName=TABLE, Item={**key, "m": {"M": {"": {"N": "1"}}}})
     named: Any = {"TableName": TABLE, "Key": key, "ExpressionAttributeNames": {"#none": ""}}
-    updated = cloud.dynamodb.update_item(
+    updated = client(cloud).update_item(
         **named,
         UpdateExpression="SET m.#none = m.#none + :one",
         ConditionExpression="attribute_exists(m.#none)",
@@ -148,12 +152,12 @@ def test_an_expression_reaches_a_member_with_an_empty_name(cloud: Cloud) -> None
         ReturnValues="ALL_NEW",
     )
     assert updated["Attributes"]["m"] == {"M": {"": {"N": "2"}}}
-    assert cloud.dynamodb.get_item(**named, ProjectionExpression="m.#none")["Item"] == {"m": {"M": {"": {"N": "2"}}}}
+    assert client(cloud).get_item(**named, ProjectionExpression="m.#none")["Item"] == {"m": {"M": {"": {"N": "2"}}}}
     with pytest.raises(ClientError, match="Attribute name must not be empty"):
-        cloud.dynamodb.update_item(
+        client(cloud).update_item(
             **named, UpdateExpression="SET #none = :one", ExpressionAttributeValues={":one": {"N": "1"}}
         )
-    assert cloud.dynamodb.get_item(TableName=TABLE, Key=key)["Item"] == {**key, "m": {"M": {"": {"N": "2"}}}}
+    assert client(cloud).get_item(TableName=TABLE, Key=key)["Item"] == {**key, "m": {"M": {"": {"N": "2"}}}}
 
 
 @pytest.mark.parametrize(("name", "text"), [("", "must not be empty"), ("é" * 32_768, "less than 65536 bytes")])
@@ -161,10 +165,10 @@ def test_an_attribute_has_a_name_of_1_to_65535_bytes(cloud: Cloud, name: str, te
     item = {"id": {"S": "name"}, name: {"S": "x"}}
     now = int(NOON.timestamp()) * 1_000_000
     attempts: list[Callable[[], object]] = [
-        lambda: cloud.dynamodb.put_item(TableName=TABLE, Item=item),
-        lambda: cloud.dynamodb.batch_write_item(RequestItems={TABLE: [{"PutRequest": {"Item": item}}]}),
-        lambda: cloud.dynamodb.transact_write_items(TransactItems=[{"Put": {"TableName": TABLE, "Item": item}}]),
-        lambda: cloud.dynamodb.update_item(
+        lambda: client(cloud).put_item(TableName=TABLE, Item=item),
+        lambda: client(cloud).batch_write_item(RequestItems={TABLE: [{"PutRequest": {"Item": item}}]}),
+        lambda: client(cloud).transact_write_items(TransactItems=[{"Put": {"TableName": TABLE, "Item": item}}]),
+        lambda: client(cloud).update_item(
             TableName=TABLE, Key={"id": {"S": "name"}}, AttributeUpdates={name: {"Value": {"S": "x"}}}
         ),
         lambda: cloud.control.history(REGION, TABLE, [{"ts": now, "Item": item}]),
@@ -172,8 +176,8 @@ def test_an_attribute_has_a_name_of_1_to_65535_bytes(cloud: Cloud, name: str, te
     for attempt in attempts:
         with pytest.raises((ClientError, ControlError), match=text):
             attempt()
-    assert "Item" not in cloud.dynamodb.get_item(TableName=TABLE, Key={"id": {"S": "name"}})
+    assert "Item" not in client(cloud).get_item(TableName=TABLE, Key={"id": {"S": "name"}})
     longest = {"id": {"S": "name"}, "é" * 32_767 + "e": {"S": "x"}}
-    cloud.dynamodb.put_item(TableName=TABLE, Item=longest)
-    assert cloud.dynamodb.get_item(TableName=TABLE, Key={"id": {"S": "name"}})["Item"] == longest
-    cloud.dynamodb.delete_item(TableName=TABLE, Key={"id": {"S": "name"}})
+    client(cloud).put_item(TableName=TABLE, Item=longest)
+    assert client(cloud).get_item(TableName=TABLE, Key={"id": {"S": "name"}})["Item"] == longest
+    client(cloud).delete_item(TableName=TABLE, Key={"id": {"S": "name"}})
