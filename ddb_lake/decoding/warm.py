@@ -4,8 +4,11 @@ import gzip
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from ddb_lake.decoding.decode import decode_changes, decode_items
 from ddb_lake.decoding.files import ExportFile
+from ddb_lake.decoding.kernel.keyed_hash import siphash_texts
 from ddb_lake.decoding.learn import learn_changes, learn_items
 from ddb_lake.decoding.schema import ItemSchema
 from ddb_lake.keys import KeyAttribute
@@ -21,7 +24,7 @@ _CHANGE = (
 
 
 def compile_kernel() -> None:
-    """Decode an item and a change, which compiles all that decoding needs and keeps it for other processes."""
+    """Decode an item and a change and hash a key, which compiles all of it and keeps it for other processes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "export.json.gz")
         file = ExportFile(str(path), path, 1)
@@ -31,6 +34,8 @@ def compile_kernel() -> None:
         path.write_bytes(gzip.compress(_CHANGE))
         for _ in decode_changes(file, learn_changes([file], ItemSchema.empty(_KEY)), old_images=True):
             pass
+    words = np.frombuffer(bytes(16), np.int64)  # not to be written to, as the index of keys has them
+    siphash_texts(words.view(np.uint8), words, np.arange(1), words.view(np.uint64), np.zeros((1, 2), np.uint64))
 
 
 if __name__ == "__main__":

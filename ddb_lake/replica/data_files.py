@@ -20,7 +20,7 @@ from ddb_lake.replica.delta_log import AddFile, log_path, now_ms
 from ddb_lake.replica.delta_log.deletion_vectors import REMEDY
 from ddb_lake.replica.errors import DamagedDeletionVector
 from ddb_lake.replica.exact_names import read_parquet
-from ddb_lake.replica.key_index import FINGERPRINT, read_data_file, reading, rows_of, write_segment
+from ddb_lake.replica.key_index import read_data_file, reading, write_segment
 from ddb_lake.replica.store import TableStore
 
 FILE_BYTES = 256 * 1024 * 1024
@@ -123,12 +123,11 @@ def write_indexed_file(
 ) -> DataFile:
     """Write a frame as `write_file` does, sorted by key hash, with its segment of the key index beside it.
 
-    Both are there before any commit names the file; a segment that is absent is made again anyway. The frame may have
-    the column `FINGERPRINT`, which is left out of the file.
+    Both are there before any commit names the file; a segment that is absent is made again anyway.
     """
-    frame = frame.sort(KEY_HASH)
-    file = write_file(store, folder, name, frame.drop(FINGERPRINT, strict=False), partition, compression_level)
-    return replace(file, index_size=write_segment(store, file.path, rows_of(frame, keys)))
+    frame = frame.sort(KEY_HASH, maintain_order=True)  # rows that are in order stay where their writer has them
+    file = write_file(store, folder, name, frame, partition, compression_level)
+    return replace(file, index_size=write_segment(store, file.path, frame, keys))
 
 
 def live_rows(

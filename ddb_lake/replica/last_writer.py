@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ddb_lake.replica.columns import DELETED, KEY_HASH, TIE_BREAK, WRITE_TIME
+from ddb_lake.replica.columns import DELETED, EXPORT, KEY_HASH, TIE_BREAK, WRITE_TIME
 from ddb_lake.replica.exact_names import columns, pick
 from ddb_lake.replica.table import quote
 from ddb_lake.windows import Window
@@ -24,8 +24,13 @@ _DELETED_US = "time of the delete"
 
 
 def last_changes(changes: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    """Return each key's last change. Keys are equal where all of their columns are, null equal to null."""
-    return changes.sort(ORDER).unique(subset=columns(keys), keep="last", maintain_order=True)
+    """Return each key's last change. Keys are equal where all of their columns are, null equal to null.
+
+    Should two images of one microsecond have one tie-break, 64 bits that can be aimed at, that of the later export is
+    taken: which one it is depends on nothing but the exports.
+    """
+    order = [*ORDER, EXPORT] if EXPORT in changes.columns else ORDER
+    return changes.sort(order).unique(subset=columns(keys), keep="last", maintain_order=True)
 
 
 def resolve_contradicted(
@@ -124,10 +129,16 @@ def beats(
     return (times > row_times) | ((times == row_times) & (deletes | (ties > row_ties)))
 
 
-def same_key(keys: Sequence[str]) -> str:
-    """Return MERGE's condition that a row of the replica `t` and a change `s` have the same key."""
+def same_key(keys: Sequence[str], changes: pl.DataFrame) -> str:
+    """Return MERGE's condition that a row of the replica `t` and a change `s` have the same key.
+
+    A column that no change has null is compared by `=`, which is what DataFusion joins by. Were it `_key_hash` alone,
+    and the rest a filter, keys that were made to have one hash would each be compared with each other.
+    """
     parts = [f"t.{quote(KEY_HASH)} = s.{quote(KEY_HASH)}"]
-    parts += [f"t.{quote(name)} IS NOT DISTINCT FROM s.{quote(name)}" for name in keys]
+    for name in keys:
+        equal = "IS NOT DISTINCT FROM" if changes[name].null_count() else "="
+        parts.append(f"t.{quote(name)} {equal} s.{quote(name)}")
     # Without the parentheses delta-rs's parser binds AND closer than IS NOT DISTINCT FROM.
     return " AND ".join(f"({part})" for part in parts)
 

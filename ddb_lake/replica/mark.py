@@ -29,7 +29,7 @@ from ddb_lake.replica.delta_log import (
 )
 from ddb_lake.replica.delta_log.deletion_vectors import read_vectors, write_vectors
 from ddb_lake.replica.exact_names import arrange
-from ddb_lake.replica.key_index import FINGERPRINT, Candidates, KeyIndex, fingerprints
+from ddb_lake.replica.key_index import Candidates, KeyIndex, KeyTexts
 from ddb_lake.replica.last_writer import beats
 from ddb_lake.replica.merge import AppliedRows, Effort
 from ddb_lake.replica.partitioning import partitioning_of, split
@@ -85,8 +85,7 @@ def mark_changes(
     index = KeyIndex(store, keys)
     changes = changes.sort(KEY_HASH)
     files = list(snapshot.files.values())
-    changes = changes.with_columns(pl.Series(FINGERPRINT, fingerprints(changes, keys)))
-    candidates = index.find(files, changes[KEY_HASH].to_numpy(), changes[FINGERPRINT].to_numpy())
+    candidates = index.find(files, changes[KEY_HASH].to_numpy(), KeyTexts.of(changes, keys))
     marks = decide(store, files, changes, candidates, str(snapshot.location))
     if not marks.dead and not marks.upserts.any():
         return None
@@ -159,16 +158,13 @@ def write_images(
     keys: Sequence[str],
     metadata: Metadata | None,
 ) -> list[DataFile]:
-    """Write new images as data files, one a partition, sorted by key hash, with their segments of the index.
-
-    The images have their fingerprints in the column `FINGERPRINT`.
-    """
+    """Write new images as data files, one a partition, sorted by key hash, with their segments of the index."""
     if not images.height:
         return []
     schema = snapshot.schema() if metadata is None else Schema.from_json(metadata.schema)
     partitioning = partitioning_of(schema, snapshot.metadata.partition_columns)
     columns = {name: t for name, t in pl.Schema(schema).items() if name not in snapshot.metadata.partition_columns}
-    images = arrange(images, {**columns, FINGERPRINT: pl.UInt64()})
+    images = arrange(images, columns)
     return [
         write_indexed_file(store, partition_folder(partition), "part", rows, partition, keys, QUICK_LEVEL)
         for partition, rows in split(images, partitioning)

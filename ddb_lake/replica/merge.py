@@ -88,7 +88,7 @@ def merge_changes(
         told = (
             table.merge(
                 changes,
-                same_key(keys),
+                same_key(keys, changes),
                 source_alias="s",
                 target_alias="t",
                 writer_properties=delta.WRITER,

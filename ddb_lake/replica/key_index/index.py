@@ -20,8 +20,8 @@ from ddb_lake.replica.columns import KEY_HASH, TIE_BREAK, WRITE_TIME
 from ddb_lake.replica.delta_log import AddFile
 from ddb_lake.replica.errors import ANEW, DamagedDataFile
 from ddb_lake.replica.exact_names import read_parquet
-from ddb_lake.replica.key_index.filter import I64, U64
-from ddb_lake.replica.key_index.fingerprints import fingerprints
+from ddb_lake.replica.key_index.filter import I64
+from ddb_lake.replica.key_index.fingerprints import KeyTexts
 from ddb_lake.replica.key_index.local_cache import copy_path, forget_copy, keep_copy, open_copy
 from ddb_lake.replica.key_index.segment import (
     DamagedSegment,
@@ -39,9 +39,6 @@ _LOG = logging.getLogger(__name__)
 
 FOLDER = "_idx"
 """Where the segments are; other tools' vacuums leave folders with an underscore alone."""
-
-FINGERPRINT = "key fingerprint"
-"""A column of frames in memory, of fingerprints that were computed already. No table has a column of this name."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +61,19 @@ def segment_path(object_path: str) -> str:
     return f"{FOLDER}/{quote(object_path, safe='-_.~')}"
 
 
-def rows_of(frame: pl.DataFrame, keys: Sequence[str]) -> Rows:
-    """Return the rows of a data file as its index knows them; their fingerprints are taken where they are there."""
-    known = FINGERPRINT in frame.columns
+def rows_of(frame: pl.DataFrame) -> Rows:
+    """Return the rows of a data file as its index knows them."""
     return Rows(
         hashes=frame[KEY_HASH].to_numpy().astype(np.int64),
-        fingerprints=frame[FINGERPRINT].to_numpy() if known else fingerprints(frame, keys),
         times=frame[WRITE_TIME].to_numpy().astype(np.int64),
         ties=frame[TIE_BREAK].to_numpy().astype(np.int64),
         rows=np.arange(frame.height, dtype=np.int64),
     )
 
 
-def write_segment(store: TableStore, object_path: str, rows: Rows) -> int:
-    """Write the segment of a data file; return its bytes."""
-    data = encode_segment(rows, object_path)
+def write_segment(store: TableStore, object_path: str, frame: pl.DataFrame, keys: Sequence[str]) -> int:
+    """Write the segment of a data file that holds a frame; return its bytes."""
+    data = encode_segment(rows_of(frame), KeyTexts.of(frame, keys), object_path)
     store.put(segment_path(object_path), data)
     return len(data)
 
@@ -96,15 +91,15 @@ class KeyIndex:
         self._keys = tuple(keys)
         self.made_again = 0
 
-    def find(self, files: Sequence[AddFile], hashes: I64, prints: U64) -> Candidates:
+    def find(self, files: Sequence[AddFile], hashes: I64, texts: KeyTexts) -> Candidates:
         """Return the rows of some data files that have the searched keys.
 
         Args:
             files: Where to search.
             hashes: The keys' `_key_hash`, in order.
-            prints: Their fingerprints.
+            texts: The keys themselves, in the same order.
         """
-        searched = Probes.of(hashes, prints)
+        searched = Probes.of(hashes, texts)
         probes: list[I64] = []
         numbers: list[I64] = []
         found: list[Rows] = []
@@ -137,7 +132,7 @@ class KeyIndex:
         self.made_again += 1
         _LOG.info("the key index of %s is made again: %s", file.object_path, reason)
         frame = read_key_columns(self._store, file, self._keys)
-        data = encode_segment(rows_of(frame, self._keys), file.object_path)
+        data = encode_segment(rows_of(frame), KeyTexts.of(frame, self._keys), file.object_path)
         path = segment_path(file.object_path)
         if self._store.local_path(path) is None:
             forget_copy(copy_path(str(self._store), path))

@@ -6,13 +6,16 @@ that is absent, damaged or of another file is made again from the data file.
     magic (8 bytes) · length of the header (u32) · CRC-32 of the header (u32) · header (JSON) · arrays
 
 Each array begins at a multiple of 64 bytes: the filter (u64 words, their checksums in the header), every 16th hash
-(i64) and the entries. An entry is some u32 words: hash (2), fingerprint (2), write time and tie-break (as offsets
-from the least, 0, 1 or 2), row (0 or 1: none where the data file itself is sorted by hash) and check (1). The check
+(i64) and the entries. An entry is some u32 words: hash (2), fingerprint (4), write time and tie-break (as offsets
+from the least, 0, 1 or 2), row (0 or 1: none where the data file itself is in the entries' order) and check (1).
+Entries are sorted by hash, those of one hash by the fingerprint's first half: so keys that were made to have one hash
+are searched as quickly as others. The fingerprints' own key is in the header, a random one in each segment. The check
 covers a row's values, its position and the data file's path, so that every value that a search relies on is verified,
 and none of the others need be read. What a row's search needs lies together, since a look at another page of the file
 is what costs most.
 """
 
+import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +26,9 @@ import numpy.typing as npt
 import orjson
 
 from ddb_lake.replica.key_index.filter import I64, U64, Filter, patterns, words_for
+from ddb_lake.replica.key_index.fingerprints import KeyTexts, new_secret
 
-MAGIC = b"DDBLKIX2"
+MAGIC = b"DDBLKIX3"
 ALIGNMENT = 64
 PREFIX = 16
 """Bytes before the header."""
@@ -46,14 +50,12 @@ class Rows:
 
     Args:
         hashes: `_key_hash`.
-        fingerprints: Of the key's columns.
         times: `_write_time_us`.
         ties: `_tie_break`.
         rows: Where the row is in its data file, from 0.
     """
 
     hashes: I64
-    fingerprints: U64
     times: I64
     ties: I64
     rows: I64
@@ -65,7 +67,6 @@ class Rows:
         """Return some of the rows, by their positions or by a mask."""
         return Rows(
             self.hashes[positions],
-            self.fingerprints[positions],
             self.times[positions],
             self.ties[positions],
             self.rows[positions],
@@ -78,25 +79,25 @@ class Probes:
 
     Args:
         hashes: Their `_key_hash`, in order.
-        fingerprints: Of their columns.
+        texts: The keys themselves.
         patterns: What a filter needs of the hashes, computed once for all files.
     """
 
     hashes: I64
-    fingerprints: U64
+    texts: KeyTexts
     patterns: U64
 
     @staticmethod
-    def of(hashes: I64, fingerprints: U64) -> "Probes":
-        """Return the probes of some keys by their hashes, which are in order, and fingerprints."""
-        return Probes(hashes, fingerprints, patterns(hashes))
+    def of(hashes: I64, texts: KeyTexts) -> "Probes":
+        """Return the probes of some keys by their hashes, which are in order, and their texts."""
+        return Probes(hashes, texts, patterns(hashes))
 
     def __len__(self) -> int:
         return len(self.hashes)
 
     def between(self, first: int, last: int) -> "Probes":
         """Return some of the probes, by the position of the first and the one after the last."""
-        return Probes(self.hashes[first:last], self.fingerprints[first:last], self.patterns[first:last])
+        return Probes(self.hashes[first:last], self.texts.between(first, last), self.patterns[first:last])
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,6 @@ def join_rows(parts: Sequence[Rows]) -> Rows:
     """Return the rows of several files, one after the other."""
     return Rows(
         joined([each.hashes for each in parts]),
-        np.concatenate([np.zeros(0, np.uint64), *(each.fingerprints for each in parts)]),
         joined([each.times for each in parts]),
         joined([each.ties for each in parts]),
         joined([each.rows for each in parts]),
@@ -133,19 +133,25 @@ def joined(parts: Iterable[I64]) -> I64:
     return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
-def encode_segment(rows: Rows, path: str) -> bytes:
+def encode_segment(rows: Rows, texts: KeyTexts, path: str) -> bytes:
     """Return the segment of a data file's rows.
 
     Args:
         rows: All of them.
+        texts: Their keys, in the same order.
         path: The data file's.
     """
-    rows = rows.take(np.argsort(rows.hashes, kind="stable"))
+    secret = new_secret()
+    prints = texts.fingerprints(secret)
+    order = np.argsort(rows.hashes, kind="stable")
+    if np.any(np.diff(rows.hashes[order]) == 0):
+        order = np.lexsort((prints[:, 0], rows.hashes))
+    rows, prints = rows.take(order), prints[order]
     count = len(rows)
-    header: dict[str, Any] = {"path": path, "rows": count, "bases": {}, "filter": None}
+    header: dict[str, Any] = {"path": path, "rows": count, "key": secret.hex(), "bases": {}, "filter": None}
     parts: list[tuple[str, npt.NDArray[Any]]] = [
         ("hash", rows.hashes.astype("<i8")),
-        ("fingerprint", rows.fingerprints.astype("<u8")),
+        ("fingerprint", prints.astype("<u8")),
     ]
     for name, values in (("time", rows.times), ("tie", rows.ties)):
         base, offsets = _offsets(values)
@@ -154,9 +160,10 @@ def encode_segment(rows: Rows, path: str) -> bytes:
             parts.append((name, offsets))
     if not np.array_equal(rows.rows, np.arange(count, dtype=np.int64)):
         parts.append(("row", rows.rows.astype("<u4")))
-    parts.append(("check", _checks(rows, np.arange(count, dtype=np.int64), path)))
-    header["entry"] = {name: values.dtype.itemsize // 4 for name, values in parts}
-    entries = np.hstack([values.view("<u4").reshape(count, values.dtype.itemsize // 4) for _, values in parts])
+    parts.append(("check", _checks(rows, prints, np.arange(count, dtype=np.int64), path)))
+    words = {name: values.dtype.itemsize // 4 * math.prod(values.shape[1:]) for name, values in parts}
+    header["entry"] = words
+    entries = np.hstack([values.view("<u4").reshape(count, words[name]) for name, values in parts])
     padding = np.zeros((-count % STEP, entries.shape[1]), dtype="<u4")
     arrays = [rows.hashes[::STEP].astype("<i8"), np.concatenate([entries, padding])]
     if count:
@@ -191,6 +198,7 @@ class Segment:
         header = self._read_header()
         if header["path"] != path or header["rows"] != rows:
             raise DamagedSegment(f"it is of {header['path']} with {header['rows']} rows")
+        self._secret = bytes.fromhex(header["key"])
         self._bases = cast("Mapping[str, int]", header["bases"])
         self._words: dict[str, slice] = {}
         width = 0
@@ -237,22 +245,25 @@ class Segment:
 
     def _find_all(self, probes: Probes, passing: I64) -> Found:
         """Return the rows of some probes, looking for each."""
-        hashes = probes.hashes[passing]
-        left, right = self._places(hashes)
-        # The rows with a hash and one on each side of them, of one hash after the other.
+        hashes, prints = probes.hashes[passing], probes.texts.fingerprints(self._secret, passing)
+        left, right = self._narrowed(*self._places(hashes), prints[:, 0])
+        # The rows of a key, of one key after the other, and one on each side of them.
         begins, ends = np.maximum(left - 1, 0), np.minimum(right + 1, len(self))
         lengths = ends - begins
         each = np.repeat(np.arange(len(hashes)), lengths)
         positions = np.arange(len(each)) + np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
-        rows = self.take(positions)
+        rows, there = self._take(positions)
         before, after = positions < left[each], positions >= right[each]
-        if np.any((rows.hashes < hashes[each]) != before) or np.any((rows.hashes > hashes[each]) != after):
-            raise DamagedSegment("the hashes are not in order")
-        same = (rows.fingerprints == probes.fingerprints[passing[each]]) & ~before & ~after
+        equal = rows.hashes == hashes[each]
+        least = (rows.hashes < hashes[each]) | (equal & (there[:, 0] < prints[each, 0]))
+        most = (rows.hashes > hashes[each]) | (equal & (there[:, 0] > prints[each, 0]))
+        if np.any(before & ~least) or np.any(after & ~most) or np.any(~before & ~after & ~equal):
+            raise DamagedSegment("the rows are not in order")
+        same = equal & np.all(there == prints[each], axis=1) & ~before & ~after
         return Found(passing[each[same]], rows.take(same))
 
-    def take(self, positions: I64) -> Rows:
-        """Return some rows by their positions in the segment, verified.
+    def _take(self, positions: I64) -> tuple[Rows, U64]:
+        """Return some rows by their positions in the segment, with their fingerprints, verified.
 
         Raises:
             DamagedSegment: If one is not what was written.
@@ -260,14 +271,29 @@ class Segment:
         entries = self._entries[positions]
         rows = Rows(
             hashes=self._part("hash", entries).view("<i8"),
-            fingerprints=self._part("fingerprint", entries),
             times=self._values("time", entries),
             ties=self._values("tie", entries),
             rows=self._part("row", entries).astype(np.int64) if "row" in self._words else positions.astype(np.int64),
         )
-        if not np.array_equal(_checks(rows, positions, self.path), self._part("check", entries)):
+        prints = self._prints(entries)
+        if not np.array_equal(_checks(rows, prints, positions, self.path), self._part("check", entries)):
             raise DamagedSegment("a row's check is wrong")
-        return rows
+        return rows, prints
+
+    def _narrowed(self, left: I64, right: I64, prints: U64) -> tuple[I64, I64]:
+        """Return where, of several rows of a hash, those begin and end whose fingerprint begins as is searched."""
+        left, right = left.copy(), right.copy()
+        many = np.flatnonzero(right - left > 1)
+        ends = right[many]
+        for bound, passes in ((left, np.less), (right, np.less_equal)):
+            low, high = left[many], ends.copy()
+            while len(open_ := np.flatnonzero(low < high)):
+                middle = (low[open_] + high[open_]) // 2
+                passed = passes(self._prints(self._entries[middle])[:, 0], prints[many[open_]])
+                low[open_] = np.where(passed, middle + 1, low[open_])
+                high[open_] = np.where(passed, high[open_], middle)
+            bound[many] = low
+        return left, right
 
     def _places(self, hashes: I64) -> tuple[I64, I64]:
         """Return where the rows of each hash begin and end: the same place where there are none. Nothing is verified.
@@ -307,6 +333,9 @@ class Segment:
             return np.full(len(entries), base, dtype=np.int64)
         return (self._part(name, entries).astype(np.uint64) + np.uint64(base % 2**64)).view(np.int64)
 
+    def _prints(self, entries: U32) -> U64:
+        return np.ascontiguousarray(entries[:, self._words["fingerprint"]]).view("<u8")
+
     def _part(self, name: str, entries: U32) -> npt.NDArray[Any]:
         """Return one value of some entries, of 4 or 8 bytes."""
         words = np.ascontiguousarray(entries[:, self._words[name]])
@@ -338,15 +367,23 @@ def _aligned(size: int) -> int:
 
 
 _MULTIPLIERS = tuple(
-    np.uint64(each) for each in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93)
+    np.uint64(each)
+    for each in (
+        0x9E3779B97F4A7C15,
+        0xBF58476D1CE4E5B9,
+        0x94D049BB133111EB,
+        0xD6E8FEB86659FD93,
+        0xC2B2AE3D27D4EB4F,
+    )
 )
 
 
-def _checks(rows: Rows, positions: npt.NDArray[Any], path: str) -> U32:
+def _checks(rows: Rows, prints: U64, positions: npt.NDArray[Any], path: str) -> U32:
     """Return 32 bits of a hash of everything that a row's entry tells, and of where it stands."""
     seed = np.uint64(zlib.crc32(path.encode()) * 0x100000001 % 2**64)
     mixed = rows.hashes.astype(np.int64).view(np.uint64) ^ seed
-    for values, multiplier in zip((rows.fingerprints, rows.times, rows.ties, rows.rows), _MULTIPLIERS, strict=True):
+    parts = (prints[:, 0], prints[:, 1], rows.times, rows.ties, rows.rows)
+    for values, multiplier in zip(parts, _MULTIPLIERS, strict=True):
         mixed = (mixed ^ (mixed >> np.uint64(31))) * multiplier
         mixed += values.astype(values.dtype.newbyteorder("=")).view(np.uint64)
     mixed = (mixed ^ (mixed >> np.uint64(29))) * _MULTIPLIERS[0]
