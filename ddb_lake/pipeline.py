@@ -4,6 +4,7 @@ Here the pure packages meet: exports are found or started, their files fetched a
 written to the change log and applied to the replica. Every step is idempotent.
 """
 
+import logging
 import os
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -12,10 +13,9 @@ from functools import partial
 from itertools import chain, repeat
 from typing import TypeVar
 
-import polars as pl
-
 from ddb_lake.attribute_settings import rules_of
 from ddb_lake.config import RecoveryPolicy, TableSettings
+from ddb_lake.decoded_rows import DecodedRows
 from ddb_lake.decoding import ItemSchema, Tally, decode_change_files, decode_item_files, learn_changes, learn_items
 from ddb_lake.decoding.errors import ItemCountMismatch
 from ddb_lake.errors import DdbLakeError
@@ -42,18 +42,23 @@ from ddb_lake.replica import (
     BootstrapCommit,
     ChangeLog,
     ChangeLogCommit,
+    Column,
     Location,
     Replica,
     ReplicaCommit,
     StagedBootstrap,
     StagedChanges,
 )
-from ddb_lake.replica.errors import StorageFailed, WrongSourceTable
-from ddb_lake.table_decoder import Decoding, TableDecoder
+from ddb_lake.replica.errors import SchemaConflict, StorageFailed, WrongSourceTable
+from ddb_lake.table_decoder import Decoding, TableDecoder, Target
 from ddb_lake.windows import Window, format_time, tile, to_us
 
 _T = TypeVar("_T")
 
+_LOG = logging.getLogger(__name__)
+
+_SCHEMA_TRIES = 10
+"""How often an export is decoded while others add contradicting columns to the same change log."""
 _POLL_SECONDS = (1, 2, 4, 8)
 """Between the first looks at a running export; empty tables are exported quickly by the embedded AWS."""
 _LAST_POLL_SECONDS = 10
@@ -64,7 +69,6 @@ _TRY_AGAIN_SECONDS = 15
 
 _TRANSIENT = (Throttled, ServiceUnavailable)
 """What a call that only asks may fail with, and succeed a little later."""
-
 
 Plan = tuple[tuple[IncrementalExport, Export | None], ...]
 """Requests that together contain a span, each with its export where that exists."""
@@ -263,39 +267,69 @@ class Pipeline:
         Raises:
             DecodeError: If a file does not hold what it should; nothing is written then.
         """
-        if self.settings.old_images:
-            self.change_log.keep_old_images()
         decodings: list[Decoding[StagedChanges]] = []
-        try:
-            for source in sources:
-                decodings.append(self._stage_changes(source))
-        except BaseException:
-            for decoding in decodings:
-                with suppress(StorageFailed):  # nobody sees these files, and the first error counts
-                    self.change_log.discard(decoding.made)
-            raise
-        commits = tuple(self.change_log.commit(decoding.made) for decoding in decodings)
-        return DecodedWindow(window, tuple(sources), commits, tuple(decodings))
+        commits: list[ChangeLogCommit] = []
 
-    def _stage_changes(self, source: VerifiedExport) -> Decoding[StagedChanges]:
-        """Decode an incremental export into files of the change log that nobody sees yet."""
+        def attempt() -> None:
+            """Stage what has not been committed yet, and commit it."""
+            waiting: list[StagedChanges] = []
+            del decodings[len(commits) :]
+            try:
+                for source in sources[len(commits) :]:
+                    pending = [column for staged in waiting for column in staged.columns]
+                    decodings.append(self._stage_changes(source, pending))
+                    waiting.append(decodings[-1].made)
+            except BaseException:
+                for staged in waiting:
+                    with suppress(StorageFailed):  # nobody sees these files, and the first error counts
+                        self.change_log.discard(staged)
+                raise
+            with self.change_log.discarded_on_failure(waiting):
+                while waiting:
+                    commits.append(self.change_log.commit(waiting[0]))
+                    del waiting[0]
+
+        self._until_columns_agree(attempt)
+        return DecodedWindow(window, tuple(sources), tuple(commits), tuple(decodings))
+
+    def _until_columns_agree(self, attempt: Callable[[], _T]) -> _T:
+        """Decode, and again as long as others add columns meanwhile that contradict those of what was decoded.
+
+        Raises:
+            SchemaConflict: If they do so every time.
+        """
+        for _ in range(_SCHEMA_TRIES - 1):
+            try:
+                return attempt()
+            except SchemaConflict as conflict:
+                _LOG.info("%s: %s; decoding again", self.table.name, conflict)
+        return attempt()
+
+    def _stage_changes(self, source: VerifiedExport, pending: Collection[Column]) -> Decoding[StagedChanges]:
+        """Decode an incremental export into files of the change log that nobody sees yet.
+
+        Args:
+            source: The export.
+            pending: Columns of others that are to be committed before it.
+        """
         window = _window_of(source)
         with LocalCopies(self.exports.s3, source.manifest) as copies:
 
-            def frames(schema: ItemSchema, tally: Tally) -> Iterator[pl.DataFrame]:
+            def frames(schema: ItemSchema, tally: Tally) -> Iterator[DecodedRows]:
                 files = decode_change_files(copies.read_once(), schema, self.settings.old_images)
                 seen = 0
                 with closing(files):
                     for _, decoded in files:
-                        yield from decoded
+                        yield from decoded.rows()
                         tally.add(decoded.tally)
                         seen += 1
                 _check_files(source.manifest, seen)
 
-            def attempt(schema: ItemSchema, tally: Tally) -> StagedChanges:
-                return self.change_log.stage(window, frames(schema, tally))
+            def attempt(target: Target, tally: Tally) -> StagedChanges:
+                rows = frames(target.schema, tally)
+                return self.change_log.stage(window, rows, target.columns, old_images=self.settings.old_images)
 
-            return self._decoder.decode(copies, window.start, learn_changes, attempt)
+            return self._decoder.decode(copies, window.start, learn_changes, attempt, pending)
 
     def apply(self, window: Window) -> ReplicaCommit:
         """Apply the decoded exports that contain a window to the replica, in one commit.
@@ -323,29 +357,37 @@ class Pipeline:
 
         Raises:
             NotExported: If it has not completed.
+            DecodeError: If a file does not hold what it should; no column is kept then, and files that were decoded
+                to their ends count for the next try.
         """
+        source = self._verify(self.bootstrap_request, self.bootstrap_export())
+        return self._until_columns_agree(lambda: StagedItems(source, self._stage_items(source)))
+
+    def _stage_items(self, source: VerifiedExport) -> Decoding[StagedBootstrap]:
         request = self.bootstrap_request
-        source = self._verify(request, self.bootstrap_export())
         write_time_us = to_us(request.time) - 1
         with LocalCopies(self.exports.s3, source.manifest) as copies:
 
-            def shards(schema: ItemSchema, tally: Tally) -> Iterator[tuple[str, Iterator[pl.DataFrame]]]:
+            def shards(schema: ItemSchema, tally: Tally) -> Iterator[tuple[str, Iterator[DecodedRows]]]:
                 seen = 0
                 files = decode_item_files(copies.read_once(), schema, write_time_us)
                 with closing(files):
                     for file, decoded in files:
-                        yield file.path.name, decoded
+                        yield file.path.name, decoded.rows()
                         tally.add(decoded.tally)
                         seen += 1
                 _check_files(source.manifest, seen)
 
-            def attempt(schema: ItemSchema, tally: Tally) -> StagedBootstrap:
-                columns = self._decoder.columns(schema)
+            def attempt(target: Target, tally: Tally) -> StagedBootstrap:
                 return self.replica.stage_bootstrap(
-                    source.export.export_id, request.time, columns, shards(schema, tally)
+                    source.export.export_id,
+                    request.time,
+                    target.columns,
+                    shards(target.schema, tally),
+                    self.rules.fingerprint,
                 )
 
-            return StagedItems(source, self._decoder.decode(copies, request.time, learn_items, attempt))
+            return self._decoder.decode(copies, request.time, learn_items, attempt)
 
     def commit_bootstrap(self) -> BootstrapCommit:
         """Make the staged files the replica, in one commit.

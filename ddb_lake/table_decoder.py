@@ -14,13 +14,9 @@ from ddb_lake.field_metadata import ATTRIBUTE, HASHED, SINCE
 from ddb_lake.keys import KeyAttribute
 from ddb_lake.local_copies import LocalCopies
 from ddb_lake.replica import ChangeLog, Column
-from ddb_lake.replica.errors import SchemaConflict
 from ddb_lake.windows import format_time
 
 _LOG = logging.getLogger(__name__)
-_SCHEMA_TRIES = 10
-"""Tries at adding columns while others add theirs to the same change log."""
-
 
 Learn = Callable[[Iterable[ExportFile], ItemSchema], ItemSchema]
 Made = TypeVar("Made")
@@ -43,8 +39,27 @@ class Decoding(Generic[Made]):
     added: tuple[Column, ...]
 
 
+@dataclass(frozen=True)
+class Target:
+    """The columns that an export is decoded into.
+
+    Args:
+        schema: The mapping of attributes to columns.
+        columns: The columns in its order, those included that the change log lacks so far.
+        added: Those that this export brings.
+    """
+
+    schema: ItemSchema
+    columns: tuple[Column, ...]
+    added: tuple[Column, ...] = ()
+
+
 class TableDecoder:
     """Decodes the exports of one source table.
+
+    It only reads the change log. Columns that an export brings are kept by the commit that makes its values visible,
+    so that an export which fails leaves none. Where others have added columns by then that contradict them, that
+    commit fails with a SchemaConflict, and the export is to be decoded again.
 
     Args:
         name: The table's name, for messages.
@@ -67,13 +82,13 @@ class TableDecoder:
         """
         return self._schema_of(self._change_log.columns())
 
-    def columns(self, schema: ItemSchema) -> tuple[Column, ...]:
-        """Return the change log's columns of a schema that it has taken, in the schema's order."""
-        kept = {column.name: column for column in self._change_log.columns()}
-        return tuple(kept[column.name] for column in schema.columns)
-
     def decode(
-        self, copies: LocalCopies, since: datetime, learn: Learn, attempt: Callable[[ItemSchema, Tally], Made]
+        self,
+        copies: LocalCopies,
+        since: datetime,
+        learn: Learn,
+        attempt: Callable[[Target, Tally], Made],
+        pending: Iterable[Column] = (),
     ) -> Decoding[Made]:
         """Decode an export with the columns that are known; if they don't do, learn all of it and decode it again.
 
@@ -81,46 +96,43 @@ class TableDecoder:
             copies: The export's files.
             since: What new columns tell as the time of their first value.
             learn: Widens a schema by what files need.
-            attempt: Decodes all files with a schema, counts, and leaves nothing behind where it fails.
+            attempt: Decodes all files into some columns, counts, and leaves nothing behind where it fails.
+            pending: Columns of other exports that are to be committed before this one.
 
         Raises:
             DecodeError: If a file does not hold what it should.
         """
-        schema, added = self.schema(), ()
-        learned = not schema.columns
+        kept = self._change_log.columns()
+        names = {column.name for column in kept}
+        known = (*kept, *(column for column in pending if column.name not in names))
+        target = self._target(self._schema_of(known), known, since)
+        learned = not target.columns
         if learned:
-            schema, added = self._learn(copies, since, learn)
+            target = self._learn(copies, known, since, learn)
         tally = Tally()
         try:
-            return Decoding(attempt(schema, tally), tally, False, added)
+            return Decoding(attempt(target, tally), tally, False, target.added)
         except SchemaTooNarrow as miss:
             if learned:
                 raise
             _LOG.info("%s: %s; learning all of the export", self._name, miss)
-        schema, added = self._learn(copies, since, learn)
+        target = self._learn(copies, known, since, learn)
         tally = Tally()
-        return Decoding(attempt(schema, tally), tally, True, added)
+        return Decoding(attempt(target, tally), tally, True, target.added)
 
-    def _learn(self, copies: LocalCopies, since: datetime, learn: Learn) -> tuple[ItemSchema, tuple[Column, ...]]:
-        """Widen the schema by what an export holds, and keep it in the change log before it is used."""
-        for _ in range(_SCHEMA_TRIES):
-            known = self._change_log.columns()
-            names = {column.name for column in known}
-            schema = learn(copies.read_and_keep(), self._schema_of(known))
-            new = tuple(
-                Column(column.name, column.dtype, {**column.metadata, **self._told(column.attribute, since)})
-                for column in schema.columns
-                if column.name not in names
-            )
-            try:
-                self._change_log.add_columns(new)
-            except SchemaConflict:
-                _LOG.info("%s: others added columns meanwhile; learning again", self._name)
-                continue
-            return schema, new
-        raise SchemaConflict(
-            f"{self._name}: others kept adding columns to the change log, {_SCHEMA_TRIES} times over; try again"
-        )
+    def _learn(self, copies: LocalCopies, known: tuple[Column, ...], since: datetime, learn: Learn) -> Target:
+        """Widen what is known by the columns that an export needs."""
+        return self._target(learn(copies.read_and_keep(), self._schema_of(known)), known, since)
+
+    def _target(self, schema: ItemSchema, known: tuple[Column, ...], since: datetime) -> Target:
+        by_name = {column.name: column for column in known}
+        added = {
+            column.name: Column(column.name, column.dtype, {**column.metadata, **self._told(column.attribute, since)})
+            for column in schema.columns
+            if column.name not in by_name
+        }
+        columns = {**by_name, **added}
+        return Target(schema, tuple(columns[each.name] for each in schema.columns), tuple(added.values()))
 
     def _schema_of(self, columns: Iterable[Column]) -> ItemSchema:
         columns = tuple(columns)

@@ -375,23 +375,3 @@ def test_an_attribute_of_that_name_has_another_column(history):
     pipeline = table.bootstrapped("lake", view="NEW_AND_OLD_IMAGES", old_images=True)
     follow(table, pipeline)
     assert rows(pipeline)["k1"]["%5Fold_image"] == "new"
-
-
-def test_others_that_add_the_same_columns_meanwhile_are_no_harm(history, monkeypatch):
-    table = history([put("k1", a={"S": "x"})], [put("k1", b={"S": "y"})])
-    pipeline = table.bootstrapped("lake")
-    add = pipeline.change_log.add_columns
-    raced: list[bool] = []
-
-    def race(columns: Any) -> None:
-        new = tuple(columns)
-        if new and not raced:
-            raced.append(True)
-            add([type(each)(each.name, each.dtype, {**each.metadata, "ddb_lake.since": "earlier"}) for each in new])
-        add(new)
-
-    monkeypatch.setattr(pipeline.change_log, "add_columns", race)
-    follow(table, pipeline)
-    assert raced
-    since = {each.name: each.metadata["ddb_lake.since"] for each in pipeline.change_log.columns()}
-    assert since["b"] == "earlier"

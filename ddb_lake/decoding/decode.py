@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterable, Iterator
 
 import polars as pl
 
+from ddb_lake.decoded_rows import DecodedRows
 from ddb_lake.decoding.errors import DecodeError
 from ddb_lake.decoding.files import Block, ExportFile
 from ddb_lake.decoding.frames import Tally, build_frame, located, unpinned
@@ -20,7 +21,7 @@ BLOCK_ROWS = 65_536
 BLOCK_CELLS = 2_000_000
 """Most rows, and most rows times columns, of a frame: a table with thousands of attributes gets shorter ones."""
 
-_Frames = list[tuple[pl.DataFrame, Tally]]
+_Frames = list[tuple[DecodedRows, Tally]]
 
 
 class DecodedFrames(Iterator[pl.DataFrame]):
@@ -33,9 +34,13 @@ class DecodedFrames(Iterator[pl.DataFrame]):
         self.tally = Tally()
 
     def __next__(self) -> pl.DataFrame:
-        frame, tally = next(self._frames)
-        self.tally.add(tally)
-        return frame
+        return next(self.rows()).frame
+
+    def rows(self) -> Iterator[DecodedRows]:
+        """Yield the frames with the lines that they were made of."""
+        for rows, tally in self._frames:
+            self.tally.add(tally)
+            yield rows
 
 
 def decode_item_files(
@@ -114,7 +119,7 @@ def _decode(
         for shreds in shredder.shred(block, most_rows):
             try:
                 frame, tally = build_frame(shreds, mode, schema)
-                made.append((unpinned(frame, shreds), tally))
+                made.append((DecodedRows(unpinned(frame, shreds), block.name, shreds.first_line), tally))
             except DecodeError as error:
                 raise located(error, block.name, shreds) from None
         return made

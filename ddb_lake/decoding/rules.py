@@ -8,6 +8,8 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
+import orjson
+
 from ddb_lake.decoding.attributes import Arm, decimal_arm, decimal_of
 from ddb_lake.decoding.canonical import DEEPEST, canonical_text, canonical_value
 from ddb_lake.decoding.json_values import as_array, as_object
@@ -174,6 +176,20 @@ class Rules:
     def of(self, attribute: str) -> AttributeRule:
         """Return the rule for an attribute."""
         return self.attributes.get(attribute) or AttributeRule(self.types)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells these rules from others; it says nothing of the hash's key to who does not have it."""
+        selection = self.selection
+        told = {
+            "types": self.types,
+            "attributes": {name: [rule.types, rule.hint] for name, rule in self.attributes.items()},
+            "drop": selection.drop,
+            "keep": selection.keep,
+            "hash": selection.hash,
+        }
+        text = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+        return hmac.new(selection.secret, b"ddb_lake: fingerprint of the rules " + text, sha256).hexdigest()[:32]
 
 
 NO_RULES = Rules()

@@ -6,9 +6,9 @@ and the commit are central.
 
 import json
 import re
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import PurePosixPath
@@ -17,6 +17,7 @@ from typing import Any, cast
 import polars as pl
 from deltalake import Schema
 
+from ddb_lake.decoded_rows import DecodedRows
 from ddb_lake.replica.columns import (
     ROW_METADATA,
     WRITE_TIME,
@@ -32,16 +33,18 @@ from ddb_lake.replica.data_files import (
     FILE_BYTES,
     FILE_ROWS,
     DataFile,
+    encode,
     partition_folder,
     write_file,
     write_indexed_file,
 )
-from ddb_lake.replica.errors import InvalidFrame, StagedBootstrapMissing
+from ddb_lake.replica.errors import InvalidFrame, StagedBootstrapMissing, StorageFailed
 from ddb_lake.replica.key_index import segment_path
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.partitioning import PartitionColumn, partition_fields, partitioning_of, split
-from ddb_lake.replica.store import TableStore
+from ddb_lake.replica.store import TableStore, put_new
 from ddb_lake.replica.strategy import Strategy
+from ddb_lake.replica.unstorable import naming_the_value
 from ddb_lake.windows import format_time, parse_time, to_us
 
 FORMAT = 1
@@ -75,6 +78,7 @@ class Staging:
         strategy: What the files are for: deletion vectors need them sorted and indexed.
         partitioning: The partition columns.
         where: The table, for messages.
+        rules: What else decides how rows are made of the export, as a fingerprint: files of other rules don't count.
 
     Raises:
         ValueError: If the export's identity can't be a folder's name.
@@ -87,6 +91,7 @@ class Staging:
     strategy: Strategy
     partitioning: tuple[PartitionColumn, ...]
     where: str
+    rules: str = ""
 
     def __post_init__(self) -> None:
         check_export_id(self.export_id)
@@ -180,7 +185,7 @@ def write_shard(
     store: TableStore,
     staging: Staging,
     name: str,
-    frames: Iterator[pl.DataFrame],
+    frames: Iterator[pl.DataFrame | DecodedRows],
 ) -> StagedShard:
     """Write one shard's rows to files of bounded size under the table's folder, or find that this was done.
 
@@ -196,6 +201,7 @@ def write_shard(
     Raises:
         InvalidFrame: If rows have other columns or types than declared, or were written after the export; like
             whatever the frames raise, with no file of this shard left behind.
+        UnstorableValue: If a value can't be written to a file; likewise.
     """
     where = f"{staging.where}, bootstrap {staging.export_id}, shard {name}"
     done = _read_note(store, staging, name)
@@ -203,51 +209,57 @@ def write_shard(
         return done
     stem = re.sub(r"[^A-Za-z0-9_-]", "-", PurePosixPath(name).name.split(".")[0]) or "shard"
     files: list[DataFile] = []
-    waiting: list[pl.DataFrame] = []
+    waiting: list[DecodedRows] = []
     size = rows = 0
 
     def write() -> None:
         nonlocal size, rows
         if waiting:
-            files.extend(_write_files(store, staging, stem, pl.concat(waiting)))
+            with naming_the_value(waiting, staging.columns, encode, where):
+                for file in _write_files(store, staging, stem, pl.concat(each.frame for each in waiting)):
+                    files.append(file)
         waiting.clear()
         size = rows = 0
 
-    def take(frame: pl.DataFrame) -> None:
+    def take(taken: DecodedRows) -> None:
         nonlocal size, rows
+        frame = taken.frame
+        place = f"{where} ({taken.where()})" if taken.source else where
         present = frozenset(frame.columns)
         absent = [column.name for column in staging.columns if column.name not in present]
         if absent:
-            raise InvalidFrame(f"{where}: the declared columns {absent} are not in the rows")
-        frame = conform(frame, ROW_METADATA, staging.columns, where)
+            raise InvalidFrame(f"{place}: the declared columns {absent} are not in the rows")
+        frame = conform(frame, ROW_METADATA, staging.columns, place)
         latest = cast(int, frame[WRITE_TIME].max())
         if latest >= to_us(staging.bootstrap_time):
             raise InvalidFrame(
-                f"{where}: a row was written at {latest} µs, which is not before the export's time "
+                f"{place}: a row was written at {latest} µs, which is not before the export's time "
                 f"{format_time(staging.bootstrap_time)} ({to_us(staging.bootstrap_time)} µs)"
             )
-        waiting.append(frame)
+        waiting.append(replace(taken, frame=frame))
         size += int(frame.estimated_size())
         rows += frame.height
         if size >= FILE_BYTES or rows >= FILE_ROWS:
             write()
 
     try:
-        for frame in frames:
-            if frame.height:
+        for frame in map(DecodedRows.of, frames):
+            if frame.frame.height:
                 take(frame)
         write()
         shard = StagedShard(name, tuple(files))
-        store.put(_note_path(staging.export_id, name), json.dumps(_note(staging, shard)).encode())
+        put_new(store, _note_path(staging.export_id, name), json.dumps(_note(staging, shard)).encode())
     except BaseException:
-        discard_shards(store, [StagedShard(name, tuple(files))])
+        with suppress(StorageFailed):  # the first error counts
+            discard_shards(store, [StagedShard(name, tuple(files))])
         raise
     return shard
 
 
 def discard_shards(store: TableStore, shards: Iterable[StagedShard]) -> None:
-    """Delete the files of shards that no manifest lists."""
-    store.delete(each.path for shard in shards for each in shard.files)
+    """Delete the files of shards that no manifest lists, and their segments of the key index."""
+    paths = [each.path for shard in shards for each in shard.files]
+    store.delete([*paths, *map(segment_path, paths)])
 
 
 def _write_files(store: TableStore, staging: Staging, stem: str, frame: pl.DataFrame) -> Iterator[DataFile]:
@@ -269,6 +281,7 @@ def _note(staging: Staging, shard: StagedShard) -> dict[str, Any]:
         "schema": json.loads(Schema(fields(staging.columns)).to_json()),
         "partitioning": [each.rule() for each in staging.partitioning],
         "strategy": staging.strategy.value,
+        "rules": staging.rules,
         "shard": shard.name,
         "files": [each.to_json() for each in shard.files],
     }
@@ -308,10 +321,24 @@ def forget_notes(store: TableStore, export_id: str) -> None:
     store.delete(f"{_notes(export_id)}/{name}" for name in store.names(_notes(export_id)))
 
 
-def write_manifest(store: TableStore, staged: StagedBootstrap) -> None:
-    """Write the manifest, which makes the staged files a whole; an older one of the export is replaced."""
-    store.put(manifest_path(staged.export_id), staged.to_json().encode())
-    forget_notes(store, staged.export_id)
+def write_manifest(store: TableStore, staged: StagedBootstrap, keep_columns: Callable[[], None]) -> None:
+    """Write the manifest, which makes the staged files a whole; an older one of the export is replaced.
+
+    Args:
+        store: The table's folder.
+        staged: What it lists.
+        keep_columns: Makes the columns those of the source table, as the last step. If it fails, the manifest goes.
+    """
+    path = manifest_path(staged.export_id)
+    try:
+        store.put(path, staged.to_json().encode())
+        keep_columns()
+    except Exception:
+        with suppress(StorageFailed):  # the first error counts, and no commit is made without the columns
+            store.delete([path])
+        raise
+    with suppress(StorageFailed):  # they are of no use any more, and no harm
+        forget_notes(store, staged.export_id)
 
 
 def read_manifest(store: TableStore, location: Location, export_id: str) -> StagedBootstrap:

@@ -1,14 +1,17 @@
 """The change log: every decoded change of a source table, in a Delta table of quarter-hours and exports."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
 import polars as pl
+from deltalake import Field
 
+from ddb_lake.decoded_rows import DecodedRows
+from ddb_lake.errors import DdbLakeError
 from ddb_lake.replica import commits
 from ddb_lake.replica import table as delta
 from ddb_lake.replica.columns import (
@@ -27,15 +30,24 @@ from ddb_lake.replica.columns import (
     metadata_columns,
 )
 from ddb_lake.replica.coverage import Account, commit_note, require_account
-from ddb_lake.replica.data_files import FILE_BYTES, FILE_ROWS, DataFile, live_rows, partition_folder, write_file
-from ddb_lake.replica.delta_log import AddFile, Snapshot, read_snapshot
+from ddb_lake.replica.data_files import (
+    FILE_BYTES,
+    FILE_ROWS,
+    DataFile,
+    encode,
+    live_rows,
+    partition_folder,
+    write_file,
+)
+from ddb_lake.replica.delta_log import AddFile, Note, Snapshot, read_snapshot
 from ddb_lake.replica.delta_log.deletion_vectors import read_vectors
-from ddb_lake.replica.errors import InvalidFrame, NotDecoded, StorageFailed
+from ddb_lake.replica.errors import InvalidFrame, NotDecoded, StorageFailed, UncertainCommit
 from ddb_lake.replica.exact_names import arrange, pick
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.spans import Spans, encode_spans, export_name, export_window
 from ddb_lake.replica.store import ObjectTableStore, TableStore
 from ddb_lake.replica.strategy import Strategy
+from ddb_lake.replica.unstorable import naming_the_value
 from ddb_lake.windows import (
     KEY_FORMAT,
     LONGEST_EXPORT,
@@ -85,10 +97,11 @@ class StagedChanges:
 
     Args:
         window: The export's.
-        columns: The log's attribute columns when they were written.
+        columns: The attribute columns that they were written with: the log's, and those that it lacks so far.
         changes: How many there are.
         deletes: How many of them are deletes.
         files: The files, in the log's folder.
+        old_images: Whether the log is to have old images.
     """
 
     window: Window
@@ -96,6 +109,7 @@ class StagedChanges:
     changes: int
     deletes: int
     files: tuple[DataFile, ...]
+    old_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -284,10 +298,7 @@ class ChangeLog:
             made = fields(new)
             note = commit_note(snapshot.account, {"did": "add columns", "columns": [column.name for column in new]})
             if snapshot.table is None:
-                reserved = fields(metadata_columns({**PARTITION_METADATA, **CHANGE_METADATA}))
-                columns = [*reserved, *made]
-                # An export's files are replaced as a whole, so readers need know no more than Delta's first version.
-                commits.create_table(self.store, Strategy.COPY_ON_WRITE, columns, list(PARTITION_METADATA), [], note)
+                self._create(made, [], note)
             elif made:
                 commits.change_columns(
                     self.store, snapshot.table, commits.with_columns(snapshot.table.metadata, made), note
@@ -295,93 +306,114 @@ class ChangeLog:
 
         delta.repeat_on_conflict(self.location, attempt)
 
-    def keep_old_images(self) -> None:
-        """Add the column for old images, if it is not there yet; create the table if it is absent.
-
-        Raises:
-            WrongSourceTable: If the folder holds another source table's log.
-            TooManyConflicts: If others win every try.
-        """
-        self.add_columns(())
-
-        def attempt() -> None:
-            snapshot = self.snapshot()
-            assert snapshot.table is not None
-            if not _has_old_images(snapshot.table):
-                note = commit_note(snapshot.account, {"did": "add columns", "columns": [OLD_IMAGE]})
-                metadata = commits.with_columns(snapshot.table.metadata, fields([_OLD_IMAGE_COLUMN]))
-                commits.change_columns(self.store, snapshot.table, metadata, note)
-
-        delta.repeat_on_conflict(self.location, attempt)
-
-    def replace(self, window: Window, frames: Iterable[pl.DataFrame]) -> ChangeLogCommit:
+    def replace(
+        self,
+        window: Window,
+        frames: Iterable[pl.DataFrame | DecodedRows],
+        columns: Iterable[Column] = (),
+        *,
+        old_images: bool = False,
+    ) -> ChangeLogCommit:
         """Replace all changes of the export of `window` by those of the frames, in one commit.
 
         It is `stage` and `commit`; what they raise, and with nothing left behind.
         """
-        return self.commit(self.stage(window, frames))
+        staged = self.stage(window, frames, columns, old_images=old_images)
+        with self.discarded_on_failure([staged]):
+            return self.commit(staged)
 
-    def stage(self, window: Window, frames: Iterable[pl.DataFrame]) -> StagedChanges:
+    def stage(
+        self,
+        window: Window,
+        frames: Iterable[pl.DataFrame | DecodedRows],
+        columns: Iterable[Column] = (),
+        *,
+        old_images: bool = False,
+    ) -> StagedChanges:
         """Write all changes of the export of `window` to files that nobody sees yet: to be committed or discarded.
 
-        The frames are written as they come (about 256 MB of rows are held in memory).
+        The frames are written as they come (about 256 MB of rows are held in memory). The log itself is not touched:
+        columns that it lacks come with the commit.
 
         Args:
             window: Exactly the export's, `exportFromTime` to `exportToTime`.
-            frames: `_key_hash`, `_write_time_us`, `_tie_break`, `_deleted`, attribute columns of the log, and
-                perhaps `_old_image` where the log keeps it.
+            frames: `_key_hash`, `_write_time_us`, `_tie_break`, `_deleted`, attribute columns, and perhaps
+                `_old_image` where the log keeps it.
+            columns: The frames' attribute columns, as far as the log may lack them.
+            old_images: Whether the log is to keep old images from this export on.
 
         Raises:
+            InvalidColumn: If a column can't exist in Delta under its name or type.
+            SchemaConflict: If one contradicts those of the log: read `columns()` again and learn on top of them.
             InvalidFrame: If a frame has other columns or types than the log, or changes that were not
                 written in the window; like whatever the frames raise, with no file left behind.
+            UnstorableValue: If a value can't be written to a file; likewise.
             WrongSourceTable: If the folder holds another source table's log.
-            TooManyConflicts: If others win every try; the log is as it was.
         """
-        self.add_columns(())
         snapshot = self.snapshot()
-        assert snapshot.table is not None
-        old_images = (_OLD_IMAGE_COLUMN,) if _has_old_images(snapshot.table) else ()
-        spool = _Spool(self.store, window, (*snapshot.columns, *old_images), str(self.location))
+        new = added(snapshot.columns, columns, str(self.location))
+        fields(new)
+        all_columns = (*snapshot.columns, *new)
+        kept = old_images or (snapshot.table is not None and _has_old_images(snapshot.table))
+        spool = _Spool(self.store, window, all_columns, str(self.location), old_images=kept)
         try:
             for frame in frames:
-                spool.take(frame)
+                spool.take(DecodedRows.of(frame))
             spool.finish()
         except BaseException:
             spool.discard()
             raise
-        return StagedChanges(window, snapshot.columns, spool.changes, spool.deletes, tuple(spool.files))
+        return StagedChanges(window, all_columns, spool.changes, spool.deletes, tuple(spool.files), kept)
 
     def discard(self, staged: StagedChanges) -> None:
         """Delete the files of changes that were staged and are not to be committed."""
         self.store.delete(each.path for each in staged.files)
 
+    @contextmanager
+    def discarded_on_failure(self, waiting: Sequence[StagedChanges]) -> Generator[None]:
+        """Discard what is still waiting for its commit when one fails, unless that one may be there all the same."""
+        try:
+            yield
+        except DdbLakeError as error:
+            maybe_committed = waiting[:1] if isinstance(error, UncertainCommit) else ()
+            for staged in waiting[len(maybe_committed) :]:
+                with suppress(StorageFailed):  # nobody sees these files, and the first error counts
+                    self.discard(staged)
+            raise
+
     def commit(self, staged: StagedChanges) -> ChangeLogCommit:
         """Replace all changes of an export by the staged ones, which become visible at once.
 
-        The changes of exports of other windows stay, even where they overlap: what an export leaves out says as
-        much as what it shows, so each is kept apart and as a whole.
+        The same commit adds the columns that the log lacks. The changes of exports of other windows stay, even where
+        they overlap: what an export leaves out says as much as what it shows, so each is kept apart and as a whole.
 
         Raises:
+            SchemaConflict: If somebody has added columns since that contradict the staged ones: read `columns()`
+                again, decode with them and stage anew.
             WrongSourceTable: If the folder holds another source table's log.
             TooManyConflicts: If others win every try; the log is as it was.
+            UncertainCommit: If the storage did not say whether it took the commit.
         """
 
         def attempt() -> ChangeLogCommit:
             snapshot = self.snapshot()
-            assert snapshot.table is not None
             new = added(snapshot.columns, staged.columns, str(self.location))
+            made = fields(new)
+            if staged.old_images and (snapshot.table is None or not _has_old_images(snapshot.table)):
+                made += fields([_OLD_IMAGE_COLUMN])
             window = staged.window
             note = commit_note(
                 _with_contents(snapshot.account.covering([window]), staged),
                 {"did": "replace", "exports": encode_spans(Spans().adding([window])), "changes": staged.changes},
             )
-            version = commits.replace_partition(
-                self.store,
-                snapshot.table,
-                (EXPORT, export_name(window)),
-                [each.add_file() for each in staged.files],
-                note,
-            )
+            files = [each.add_file() for each in staged.files]
+            table = snapshot.table
+            if table is None:
+                version = self._create(made, files, note)
+            else:
+                metadata = commits.with_columns(table.metadata, made) if made else None
+                partition = (EXPORT, export_name(window))
+                version = commits.replace_partition(self.store, table, partition, files, note, metadata)
             return ChangeLogCommit(
                 version=version,
                 window=window,
@@ -395,6 +427,14 @@ class ChangeLog:
 
         return delta.repeat_on_conflict(self.location, attempt)
 
+    def _create(self, made: Sequence[Field], files: Sequence[AddFile], note: Note) -> int:
+        """Create the table with some columns and files; return its version."""
+        columns = [*fields(metadata_columns({**PARTITION_METADATA, **CHANGE_METADATA})), *made]
+        # An export's files are replaced as a whole, so readers need know no more than Delta's first version.
+        return commits.create_table(
+            self.store, Strategy.COPY_ON_WRITE, columns, list(PARTITION_METADATA), files, note
+        )
+
     def clean_up(self) -> int:
         """Remove what the Delta log needs no more, by `delta.logRetentionDuration`; return the number of files."""
         return 0 if self.snapshot().table is None else commits.clean_up_log(self.store, self.location)
@@ -406,43 +446,48 @@ class ChangeLog:
 class _Spool:
     """Changes of an export on their way into files of quarter-hours."""
 
-    def __init__(self, store: TableStore, window: Window, columns: Sequence[Column], where: str) -> None:
+    def __init__(
+        self, store: TableStore, window: Window, columns: Sequence[Column], where: str, *, old_images: bool
+    ) -> None:
         self.files: list[DataFile] = []
         self.changes = 0
         self.deletes = 0
         self._store = store
         self._window = window
-        self._columns = columns
+        self._columns = (*columns, *([_OLD_IMAGE_COLUMN] if old_images else []))
         self._where = f"{where}, window {window}"
-        self._waiting: list[pl.DataFrame] = []
+        self._waiting: list[DecodedRows] = []
         self._bytes = 0
         self._rows = 0
         self._strays = 0
-        self._stray: int | None = None
+        self._stray = ""
 
-    def take(self, frame: pl.DataFrame) -> None:
-        frame = conform(frame, CHANGE_METADATA, self._columns, self._where)
-        time = pl.col(WRITE_TIME)
-        strays = frame.filter((time < self._window.start_us) | (time >= self._window.end_us))
+    def take(self, rows: DecodedRows) -> None:
+        place = f" ({rows.where()})" if rows.source else ""
+        frame = conform(rows.frame, CHANGE_METADATA, self._columns, f"{self._where}{place}")
+        times = frame[WRITE_TIME]
+        strays = (times < self._window.start_us) | (times >= self._window.end_us)
+        count = int(strays.sum())
+        if count and not self._strays:
+            row = int(strays.arg_max() or 0)
+            place = f" ({rows.where(row)})" if rows.source else ""
+            self._stray = f"{_shown_time(int(times[row]))}{place}"
         self.changes += frame.height
         self.deletes += int(frame[DELETED].sum())
-        self._strays += strays.height
-        if strays.height:
-            self._stray = strays[WRITE_TIME][0]
+        self._strays += count
         if self._strays or not frame.height:
             return  # counting on for the message, but writing no more
-        self._waiting.append(frame)
+        self._waiting.append(replace(rows, frame=frame))
         self._bytes += int(frame.estimated_size())
         self._rows += frame.height
         if self._bytes >= FILE_BYTES or self._rows >= FILE_ROWS:
             self._write()
 
     def finish(self) -> None:
-        if self._strays and self._stray is not None:
+        if self._strays:
             raise InvalidFrame(
                 f"{self._where}: {self._strays} of {self.changes} changes were not written in the window, "
-                f"one of them at {format_time(from_us(self._stray))} ({self._stray} µs): "
-                "is it the manifest of another window?"
+                f"one of them at {self._stray}: is it the manifest of another window?"
             )
         self._write()
 
@@ -454,8 +499,11 @@ class _Spool:
     def _write(self) -> None:
         if not self._waiting:
             return
-        frame = pl.concat(self._waiting)
-        self._waiting, self._bytes, self._rows = [], 0, 0
+        waiting, self._waiting, self._bytes, self._rows = self._waiting, [], 0, 0
+        with naming_the_value(waiting, self._columns, encode, self._where):
+            self._write_quarters(pl.concat(rows.frame for rows in waiting))
+
+    def _write_quarters(self, frame: pl.DataFrame) -> None:
         starts = pl.col(WRITE_TIME) // QUARTER_HOUR_US * QUARTER_HOUR_US
         for (start_us,), part in frame.group_by(starts.alias(WINDOW)):
             key = from_us(int(str(start_us))).strftime(KEY_FORMAT)
@@ -464,6 +512,14 @@ class _Spool:
     def _write_partition(self, key: str, changes: pl.DataFrame) -> DataFile:
         partition = {WINDOW: key, EXPORT: export_name(self._window)}
         return write_file(self._store, partition_folder(partition), "changes", changes, partition)
+
+
+def _shown_time(time_us: int) -> str:
+    """Return a write time for a message, whatever number stands for it."""
+    try:
+        return f"{format_time(from_us(time_us))} ({time_us} µs)"
+    except (OverflowError, ValueError):
+        return f"{time_us} µs"
 
 
 _OLD_IMAGE_COLUMN = Column(OLD_IMAGE, pl.String())

@@ -7,7 +7,7 @@ import polars as pl
 from deltalake import Field, Schema
 from deltalake.schema import PrimitiveType
 
-from ddb_lake.field_metadata import ARM, ATTRIBUTE, KEY, OURS, PARTITION
+from ddb_lake.field_metadata import ARM, ATTRIBUTE, KEY, OURS, PARTITION, SINCE
 from ddb_lake.replica.errors import InvalidColumn, InvalidFrame, SchemaConflict
 from ddb_lake.replica.exact_names import arrange
 
@@ -158,12 +158,15 @@ def added(existing: Sequence[Column], wanted: Iterable[Column], table: str) -> t
 
 
 def agree(one: Column, other: Column) -> bool:
-    """Tell whether two columns of a name have the same type and meaning; others' metadata is their own."""
+    """Tell whether two columns of a name have the same type and meaning.
+
+    Others' metadata is their own; and who came upon an attribute first may be told later.
+    """
     return one.dtype == other.dtype and _ours(one) == _ours(other)
 
 
 def _ours(column: Column) -> dict[str, str]:
-    return {name: value for name, value in column.metadata.items() if name.startswith(OURS)}
+    return {name: value for name, value in column.metadata.items() if name.startswith(OURS) and name != SINCE}
 
 
 def meaning(column: Column) -> tuple[str, str] | None:

@@ -134,9 +134,25 @@ def change_columns(store: TableStore, snapshot: Snapshot, metadata: Metadata, no
 
 
 def replace_partition(
-    store: TableStore, snapshot: Snapshot, partition: tuple[str, str], files: Sequence[AddFile], note: Note
+    store: TableStore,
+    snapshot: Snapshot,
+    partition: tuple[str, str],
+    files: Sequence[AddFile],
+    note: Note,
+    metadata: Metadata | None = None,
 ) -> int:
-    """Replace all files with a value of a partition column by others; return the new version.
+    """Replace all files with a value of a partition column by others, and perhaps add columns, in one commit.
+
+    Args:
+        store: The table's folder.
+        snapshot: The table to change.
+        partition: The partition column and its value.
+        files: What takes the place of the files with that value.
+        note: What the commit carries.
+        metadata: The table's metadata from this commit on, if it has columns more.
+
+    Returns:
+        The new version.
 
     Raises:
         Conflict: If somebody else has committed since the snapshot was loaded.
@@ -150,6 +166,7 @@ def replace_partition(
     kept = there.keys() & {each.path for each in files}
     removed = [each for path, each in there.items() if path not in kept]
     actions = [
+        *([] if metadata is None else [metadata.to_json()]),
         *(each.remove(now, data_change=True) for each in removed),
         *(each.add(data_change=True) for each in files if each.path not in kept),
     ]

@@ -5,7 +5,8 @@ The files are invisible until a commit names them, so a failed or repeated commi
 
 import io
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 from urllib.parse import quote
@@ -15,13 +16,14 @@ import orjson
 import polars as pl
 from pyroaring import BitMap64
 
+from ddb_lake.errors import DdbLakeError
 from ddb_lake.replica.columns import KEY_HASH
-from ddb_lake.replica.delta_log import AddFile, log_path, now_ms
+from ddb_lake.replica.delta_log import AddFile, Conflict, log_path, now_ms
 from ddb_lake.replica.delta_log.deletion_vectors import REMEDY
-from ddb_lake.replica.errors import DamagedDeletionVector
+from ddb_lake.replica.errors import DamagedDeletionVector, StorageFailed, UncertainCommit
 from ddb_lake.replica.exact_names import read_parquet
-from ddb_lake.replica.key_index import read_data_file, reading, write_segment
-from ddb_lake.replica.store import TableStore
+from ddb_lake.replica.key_index import read_data_file, reading, segment_path, write_segment
+from ddb_lake.replica.store import TableStore, put_new
 
 FILE_BYTES = 256 * 1024 * 1024
 """Uncompressed bytes of rows that are gathered in memory for a file at most."""
@@ -105,11 +107,17 @@ def write_file(
         partition: The partition column's values.
         compression_level: Zstandard's.
     """
+    data, stats = encode(frame, compression_level)
+    path = f"{folder}{name}-{uuid.uuid4()}.parquet"
+    put_new(store, path, data)
+    return DataFile(path, len(data), frame.height, stats, dict(partition))
+
+
+def encode(frame: pl.DataFrame, compression_level: int = COMPRESSION_LEVEL) -> tuple[bytes, str]:
+    """Return a frame as the bytes of a Parquet file, and its statistics for the log as JSON."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", compression_level=compression_level, statistics=True)
-    path = f"{folder}{name}-{uuid.uuid4()}.parquet"
-    store.put(path, buffer.getvalue())
-    return DataFile(path, buffer.tell(), frame.height, orjson.dumps(statistics(frame)).decode(), dict(partition))
+    return buffer.getvalue(), orjson.dumps(statistics(frame)).decode()
 
 
 def write_indexed_file(
@@ -127,7 +135,29 @@ def write_indexed_file(
     """
     frame = frame.sort(KEY_HASH, maintain_order=True)  # rows that are in order stay where their writer has them
     file = write_file(store, folder, name, frame, partition, compression_level)
-    return replace(file, index_size=write_segment(store, file.path, frame, keys))
+    try:
+        return replace(file, index_size=write_segment(store, file.path, frame, keys))
+    except Exception:
+        with suppress(StorageFailed):  # the first error counts
+            store.delete([file.path, segment_path(file.path)])
+        raise
+
+
+@contextmanager
+def removed_on_failure(store: TableStore) -> Generator[list[str]]:
+    """Yield a list for the paths of objects that are written for a commit: they go if it fails.
+
+    They stay where the commit may be there all the same.
+    """
+    written: list[str] = []
+    try:
+        yield written
+    except UncertainCommit:
+        raise
+    except (Conflict, DdbLakeError):
+        with suppress(StorageFailed):  # the first error counts, and nobody sees these objects
+            store.delete(written)
+        raise
 
 
 def live_rows(

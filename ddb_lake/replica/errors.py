@@ -29,12 +29,20 @@ class InvalidFrame(ReplicaError):
     """Rows handed over don't have the declared columns, types or write times; nothing was committed."""
 
 
+class UnstorableValue(ReplicaError):
+    """A value was decoded and can't be written to a file of the table; nothing was committed."""
+
+
 class WrongSourceTable(ReplicaError):
     """The Delta table holds another source table, or nothing that ddb_lake wrote."""
 
 
 class StorageFailed(ReplicaError):
     """The storage refused an object: the disk is full, S3 can't be reached. Nothing is half-committed."""
+
+
+class UncertainCommit(StorageFailed):
+    """The storage gave no answer to a commit, which may be there: what it names must stay."""
 
 
 class UnclearRestore(ReplicaError):

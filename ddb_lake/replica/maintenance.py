@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from ddb_lake.replica import table as delta
 from ddb_lake.replica.commits import clean_up_log, write_checkpoint
 from ddb_lake.replica.coverage import Account
 from ddb_lake.replica.delta_log import Snapshot
-from ddb_lake.replica.errors import ReplicaError
+from ddb_lake.replica.errors import ReplicaError, StorageFailed, UncertainCommit
 from ddb_lake.replica.fold import Overtaken, commit_folded, discard, write_folded
 from ddb_lake.replica.folding import Fold, FoldPolicy, plan_folds
 from ddb_lake.replica.location import Location
@@ -125,6 +126,12 @@ def _fold(
     except Overtaken:
         discard(store, folded)
         return replace(done, overtaken=done.overtaken + 1)
+    except UncertainCommit:
+        raise
+    except ReplicaError:
+        with suppress(StorageFailed):  # the first error counts
+            discard(store, folded)
+        raise
     return replace(
         done,
         folds=done.folds + 1,

@@ -16,7 +16,13 @@ from pyroaring import BitMap64
 
 from ddb_lake.replica.columns import DELETED, KEY_HASH, TIE_BREAK, WRITE_TIME
 from ddb_lake.replica.commits import commit_on, physical_rows
-from ddb_lake.replica.data_files import QUICK_LEVEL, DataFile, partition_folder, write_indexed_file
+from ddb_lake.replica.data_files import (
+    QUICK_LEVEL,
+    DataFile,
+    partition_folder,
+    removed_on_failure,
+    write_indexed_file,
+)
 from ddb_lake.replica.delta_log import (
     AddFile,
     Metadata,
@@ -27,9 +33,9 @@ from ddb_lake.replica.delta_log import (
     require_no_constraints,
     require_writable,
 )
-from ddb_lake.replica.delta_log.deletion_vectors import read_vectors, write_vectors
+from ddb_lake.replica.delta_log.deletion_vectors import file_of, read_vectors, write_vectors
 from ddb_lake.replica.exact_names import arrange
-from ddb_lake.replica.key_index import Candidates, KeyIndex, KeyTexts
+from ddb_lake.replica.key_index import Candidates, KeyIndex, KeyTexts, segment_path
 from ddb_lake.replica.last_writer import beats
 from ddb_lake.replica.merge import AppliedRows, Effort
 from ddb_lake.replica.partitioning import partitioning_of, split
@@ -89,27 +95,29 @@ def mark_changes(
     marks = decide(store, files, changes, candidates, str(snapshot.location))
     if not marks.dead and not marks.upserts.any():
         return None
-    written = write_images(store, snapshot, changes.filter(pl.Series(marks.upserts)).drop(DELETED), keys, metadata)
-    actions, vector_bytes = mark_actions(store, snapshot, marks)
-    if metadata is not None:
-        actions.insert(0, metadata.to_json())
-    actions += [each.add_file().add(data_change=True) for each in written]
-    upserted = int(marks.upserts.sum())
-    applied = AppliedRows(
-        version=snapshot.number + 1,
-        inserted=marks.inserted,
-        updated=upserted - marks.inserted,
-        deleted=marks.deleted,
-        effort=Effort(
-            files_written=len(written),
-            files_marked=len(marks.dead),
-            data_bytes=sum(each.size for each in written),
-            vector_bytes=vector_bytes,
-            index_bytes=sum(each.index_size for each in written),
-            segments_made_again=index.made_again,
-        ),
-    )
-    commit_on(store, snapshot, actions, note, _operation(applied))
+    with removed_on_failure(store) as paths:
+        images = changes.filter(pl.Series(marks.upserts)).drop(DELETED)
+        written = write_images(store, snapshot, images, keys, metadata, paths)
+        actions, vector_bytes = mark_actions(store, snapshot, marks, paths)
+        if metadata is not None:
+            actions.insert(0, metadata.to_json())
+        actions += [each.add_file().add(data_change=True) for each in written]
+        upserted = int(marks.upserts.sum())
+        applied = AppliedRows(
+            version=snapshot.number + 1,
+            inserted=marks.inserted,
+            updated=upserted - marks.inserted,
+            deleted=marks.deleted,
+            effort=Effort(
+                files_written=len(written),
+                files_marked=len(marks.dead),
+                data_bytes=sum(each.size for each in written),
+                vector_bytes=vector_bytes,
+                index_bytes=sum(each.index_size for each in written),
+                segments_made_again=index.made_again,
+            ),
+        )
+        commit_on(store, snapshot, actions, note, _operation(applied))
     return applied
 
 
@@ -157,22 +165,32 @@ def write_images(
     images: pl.DataFrame,
     keys: Sequence[str],
     metadata: Metadata | None,
+    paths: list[str],
 ) -> list[DataFile]:
-    """Write new images as data files, one a partition, sorted by key hash, with their segments of the index."""
+    """Write new images as data files, one a partition, sorted by key hash, with their segments of the index.
+
+    To `paths` is added what has been written.
+    """
     if not images.height:
         return []
     schema = snapshot.schema() if metadata is None else Schema.from_json(metadata.schema)
     partitioning = partitioning_of(schema, snapshot.metadata.partition_columns)
     columns = {name: t for name, t in pl.Schema(schema).items() if name not in snapshot.metadata.partition_columns}
     images = arrange(images, columns)
-    return [
-        write_indexed_file(store, partition_folder(partition), "part", rows, partition, keys, QUICK_LEVEL)
-        for partition, rows in split(images, partitioning)
-    ]
+    files: list[DataFile] = []
+    for partition, rows in split(images, partitioning):
+        file = write_indexed_file(store, partition_folder(partition), "part", rows, partition, keys, QUICK_LEVEL)
+        files.append(file)
+        paths += [file.path, segment_path(file.path)]
+    return files
 
 
-def mark_actions(store: TableStore, snapshot: Snapshot, marks: Marks) -> tuple[list[dict[str, object]], int]:
+def mark_actions(
+    store: TableStore, snapshot: Snapshot, marks: Marks, paths: list[str]
+) -> tuple[list[dict[str, object]], int]:
     """Write the vectors of the touched files; return the actions, and the bytes that were written.
+
+    To `paths` is added what has been written.
 
     Each file that keeps live rows is removed with its old vector and added with its new one; one that has none left
     is removed for good.
@@ -182,6 +200,7 @@ def mark_actions(store: TableStore, snapshot: Snapshot, marks: Marks) -> tuple[l
     rows = {path: physical_rows(store, snapshot.files[path]) for path in after}
     kept = {path: vector for path, vector in after.items() if len(vector) != rows[path]}
     told, size = write_vectors(store, kept)
+    paths += {path for each in told.values() if (path := file_of(each)) is not None}
     actions: list[dict[str, object]] = []
     for path in after:
         file = snapshot.files[path]

@@ -1,6 +1,7 @@
 """The replica: a plain Delta table with a source table's current state, kept by either strategy."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, NoReturn
@@ -8,6 +9,7 @@ from typing import Literal, NoReturn
 import polars as pl
 from deltalake import Schema
 
+from ddb_lake.decoded_rows import DecodedRows
 from ddb_lake.replica import bootstrap as staging
 from ddb_lake.replica import commits
 from ddb_lake.replica import table as delta
@@ -30,8 +32,15 @@ from ddb_lake.replica.coverage import (
     require_account,
 )
 from ddb_lake.replica.decision import decide
-from ddb_lake.replica.delta_log import Note, Snapshot, read_snapshot
-from ddb_lake.replica.errors import NotBootstrapped, NotDecoded, OutdatedBootstrap, WrongSourceTable
+from ddb_lake.replica.delta_log import Conflict, Metadata, Note, Snapshot, read_snapshot
+from ddb_lake.replica.errors import (
+    NotBootstrapped,
+    NotDecoded,
+    OutdatedBootstrap,
+    ReplicaError,
+    SchemaConflict,
+    WrongSourceTable,
+)
 from ddb_lake.replica.exact_names import arrange
 from ddb_lake.replica.folding import FoldPolicy
 from ddb_lake.replica.location import Location
@@ -299,7 +308,8 @@ class Replica:
         export_id: str,
         bootstrap_time: datetime,
         columns: Iterable[Column],
-        shards: Iterable[tuple[str, Iterator[pl.DataFrame]]],
+        shards: Iterable[tuple[str, Iterator[pl.DataFrame | DecodedRows]]],
+        rules: str = "",
     ) -> StagedBootstrap:
         """Write a full export's rows beside the table, where nobody sees them yet.
 
@@ -314,9 +324,14 @@ class Replica:
             columns: The attribute columns, with the key's marked.
             shards: Each data file's name and its rows: `_key_hash`, `_write_time_us` (T in µs minus 1),
                 `_tie_break` and exactly the columns.
+            rules: What else decides how rows are made of the export, as a fingerprint: shards that were written by
+                other rules are written again.
 
         Raises:
             InvalidColumn: If a column is unfit for Delta, or none is a key.
+            SchemaConflict: If one contradicts those of the change log, perhaps by now: read its `columns()` again,
+                decode with them and stage anew. The change log is as it was.
+            UnstorableValue: If a value can't be written to a file.
             InvalidFrame: If rows have other columns or types than declared. As with whatever the shards raise, those
                 that are done need not be given again: the next staging of the export goes on behind them.
         """
@@ -324,7 +339,7 @@ class Replica:
         check_partitioning(self.wanted_partitioning, checked, str(self.location))
         if staging.is_finished(self.store, export_id):
             staging.forget_notes(self.store, export_id)
-        done = [self.stage_shard(export_id, bootstrap_time, checked, name, frames) for name, frames in shards]
+        done = [self.stage_shard(export_id, bootstrap_time, checked, name, frames, rules) for name, frames in shards]
         return self.finish_staging(export_id, bootstrap_time, checked, done)
 
     def stage_shard(
@@ -333,7 +348,8 @@ class Replica:
         bootstrap_time: datetime,
         columns: Iterable[Column],
         name: str,
-        frames: Iterator[pl.DataFrame],
+        frames: Iterator[pl.DataFrame | DecodedRows],
+        rules: str = "",
     ) -> StagedShard:
         """Write one data file's rows; for many processes at once, each with shards of its own.
 
@@ -347,6 +363,7 @@ class Replica:
             strategy=self.wanted_strategy,
             partitioning=self.wanted_partitioning,
             where=str(self.location),
+            rules=rules,
         )
         return staging.write_shard(self.store, common, name, frames)
 
@@ -357,7 +374,14 @@ class Replica:
         columns: Iterable[Column],
         shards: Iterable[StagedShard],
     ) -> StagedBootstrap:
-        """Write the manifest that makes the shards a whole, so that they can be committed."""
+        """Write the manifest that makes the shards a whole, so that they can be committed.
+
+        From now on their columns are the change log's: windows that are decoded before the commit keep to them.
+
+        Raises:
+            SchemaConflict: If windows that were decoded meanwhile have given attributes other columns: decode with
+                those, and stage anew.
+        """
         staged = StagedBootstrap(
             table_id=self.table_id,
             export_id=export_id,
@@ -366,7 +390,8 @@ class Replica:
             files=tuple(each for shard in shards for each in shard.files),
             partitioning=self.wanted_partitioning,
         )
-        staging.write_manifest(self.store, staged)
+        added(self.change_log.columns(), staged.columns, str(self.change_log.location))
+        staging.write_manifest(self.store, staged, lambda: self.change_log.add_columns(staged.columns))
         return staged
 
     def commit_bootstrap(self, export_id: str) -> BootstrapCommit:
@@ -407,6 +432,7 @@ class Replica:
                         f"{format_time(bootstrap.time)}; the export {export_id} is of "
                         f"{format_time(staged.bootstrap_time)}. To go back, give the replica another folder"
                     )
+            self._keep_columns(staged)
             holds = Account(self.table_id, bootstrap=Bootstrap(export_id, staged.bootstrap_time))
             note = commit_note(
                 holds,
@@ -434,6 +460,20 @@ class Replica:
             )
 
         return delta.repeat_on_conflict(self.location, attempt)
+
+    def _keep_columns(self, staged: StagedBootstrap) -> None:
+        """Make sure that the change log has the staged columns: the staging may have died just before that.
+
+        Raises:
+            SchemaConflict: If it has others since.
+        """
+        try:
+            self.change_log.add_columns(staged.columns)
+        except SchemaConflict as error:
+            raise SchemaConflict(
+                f"the export {staged.export_id} was staged with other columns than its source table has by now, so "
+                f"it was not committed: stage it again (materialise initial_items). {error}"
+            ) from error
 
     def _already_committed(self, snapshot: Snapshot, account: Account, export_id: str) -> BootstrapCommit:
         rows = commits.count_rows(self.store, snapshot)
@@ -555,15 +595,31 @@ class Replica:
         else:
             if metadata is not None:
                 did = {"did": "add columns", "columns": [column.name for column in new]}
+                before = snapshot.metadata
                 snapshot = commits.change_columns(self.store, snapshot, metadata, commit_note(account, did))
                 metadata = None
+            else:
+                before = None
             changes = with_partitions(changes, partitioning_of(schema, snapshot.metadata.partition_columns))
-            table = delta.at_version(self.location, snapshot.number)
-            applied = merge_changes(self.location, table, changes, keys, note)
+            with self._columns_taken_back(snapshot, account, before):
+                table = delta.at_version(self.location, snapshot.number)
+                applied = merge_changes(self.location, table, changes, keys, note)
         if applied is not None:
             return applied, True, (*there, *new)
         version = commits.commit_nothing(self.store, snapshot, note, metadata)
         return AppliedRows(version, 0, 0, 0, Effort()), False, (*there, *new)
+
+    @contextmanager
+    def _columns_taken_back(self, snapshot: Snapshot, account: Account, before: Metadata | None) -> Generator[None]:
+        """Take the columns back that were added for a MERGE, where that fails and nobody has committed since."""
+        try:
+            yield
+        except Exception:
+            if before is not None:
+                note = commit_note(account, {"did": "take columns back"})
+                with suppress(Conflict, ReplicaError):  # the first error counts; columns without values harm nobody
+                    commits.change_columns(self.store, snapshot, before, note)
+            raise
 
     def _reader_of(self, snapshot: Snapshot) -> Callable[[list[str], str], pl.DataFrame]:
         """Return what reads the snapshot's rows, through delta-rs; columns that the table lacks are null."""

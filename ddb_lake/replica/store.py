@@ -190,6 +190,16 @@ class ObjectTableStore:
             ) from error
 
 
+def put_new(store: TableStore, path: str, data: bytes) -> None:
+    """Write an object of which nobody knows yet: where that fails none is left, even if only the answer was lost."""
+    try:
+        store.put(path, data)
+    except Exception:
+        with contextlib.suppress(StorageFailed):  # the first error counts
+            store.delete([path])
+        raise
+
+
 def _raise_unless_gone(error: OSError) -> None:
     """Let no folder that can't be read pass for an empty one."""
     if not isinstance(error, FileNotFoundError):

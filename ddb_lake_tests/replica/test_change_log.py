@@ -355,8 +355,7 @@ def test_old_images_are_kept_from_when_they_are_asked_for(tmp_path: Path):
     with pytest.raises(InvalidFrame, match="_old_image"):
         tables.log.replace(window(15, 30), [with_old])
     for _ in range(2):
-        tables.log.keep_old_images()
-    tables.log.replace(window(15, 30), [with_old])
+        tables.log.replace(window(15, 30), [with_old], old_images=True)
     tables.log.replace(window(30, 60), [change_frame(HOUR[4:])])
     rows = pl.read_delta(tables.log.location.uri).sort("id").select("id", "_old_image").rows()
     assert rows == [("a", None), ("c", "{}"), ("e", None)]
@@ -366,7 +365,6 @@ def test_old_images_are_kept_from_when_they_are_asked_for(tmp_path: Path):
 
 def test_old_images_can_be_asked_for_before_there_is_a_table(tmp_path: Path):
     log = ChangeLog(Location(str(tmp_path / "log")), "id")
-    log.keep_old_images()
+    log.replace(window(0, 15), [], COLUMNS, old_images=True)
     assert "_old_image" in pl.read_delta(log.location.uri).columns
-    log.add_columns(COLUMNS)
     assert log.columns() == COLUMNS

@@ -13,7 +13,7 @@ import orjson
 
 from ddb_lake import __version__
 from ddb_lake.replica.delta_log.snapshot import ACTIONS, Snapshot, commit_path
-from ddb_lake.replica.errors import ANEW, UnsupportedTable
+from ddb_lake.replica.errors import ANEW, StorageFailed, UncertainCommit, UnsupportedTable
 from ddb_lake.replica.store import TableStore
 
 WRITABLE = frozenset(
@@ -77,7 +77,9 @@ def write_commit(
 
     Raises:
         Conflict: If another commit is the version's.
-        Exception: What the storage raised, where no commit is the version's: nothing was committed.
+        UncertainCommit: If the storage refused the put, and it can't be told whether the commit is there or may still
+            come: what it names must stay.
+        Exception: What a local disk raised, where no commit is the version's: nothing was committed.
     """
     identity = str(uuid.uuid4())
     info: dict[str, Any] = {
@@ -101,13 +103,34 @@ def write_commit(
     try:
         if store.put_if_absent(path, data):
             return len(data)
-    except Exception:
-        if _is_ours(store, path, identity):
+    except Exception as error:
+        if _has_arrived(store, path, identity, error):
             return len(data)
         raise
     if _is_ours(store, path, identity):
         return len(data)
     raise Conflict
+
+
+def _has_arrived(store: TableStore, path: str, identity: str, error: Exception) -> bool:
+    """Tell whether a commit is there although the put of it failed.
+
+    Raises:
+        Conflict: If another's is.
+        UncertainCommit: If none is, and that may change, since a remote storage may still be at work on the put.
+    """
+    uncertain = UncertainCommit(
+        f"{store}/{path}: the storage did not say whether it took the commit ({error}); run it again: a commit that "
+        "is there is found"
+    )
+    try:
+        if _is_ours(store, path, identity):
+            return True
+    except StorageFailed:
+        raise uncertain from error
+    if store.local_path(path) is None:
+        raise uncertain from error
+    return False
 
 
 def _is_ours(store: TableStore, path: str, identity: str) -> bool:

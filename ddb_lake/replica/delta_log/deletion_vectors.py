@@ -14,7 +14,7 @@ from pyroaring import BitMap64
 from ddb_lake.replica.checksum import crc32
 from ddb_lake.replica.delta_log.actions import DeletionVector
 from ddb_lake.replica.errors import ANEW, DamagedDeletionVector
-from ddb_lake.replica.store import TableStore
+from ddb_lake.replica.store import TableStore, put_new
 
 FOLDER = "_dv"
 """The prefix of our vectors' files: a full vacuum by other tools leaves folders with an underscore alone."""
@@ -85,7 +85,7 @@ def write_vectors(store: TableStore, vectors: Mapping[str, BitMap64]) -> tuple[d
         size += 4 + len(data) + 4
     if not vectors:
         return told, 0
-    store.put(f"{FOLDER}/deletion_vector_{identity}.bin", b"".join(parts))
+    put_new(store, f"{FOLDER}/deletion_vector_{identity}.bin", b"".join(parts))
     return told, size
 
 
