@@ -32,6 +32,7 @@ from ddb_lake.embedded_aws.lazy_items import LazyItems
 from ddb_lake.embedded_aws.moto_backend import MotoBackend
 from ddb_lake.embedded_aws.object_restore import restore_objects
 from ddb_lake.embedded_aws.object_store import ObjectStore
+from ddb_lake.embedded_aws.request_body import RequestBody
 from ddb_lake.embedded_aws.restart import restore_tables, resume_clock
 from ddb_lake.embedded_aws.s3 import S3
 from ddb_lake.embedded_aws.s3_request import address_by_path
@@ -151,15 +152,20 @@ class Application:
         return [answer.body]
 
     def _answer(self, environ: dict[str, Any]) -> Answer:
+        path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+        body = RequestBody(environ)
         try:
-            body = _take_body(environ)
+            # Before any lock is held: a slow client must stop nobody else.
+            whole = b"" if path.startswith(PREFIX) else _take_body(environ, body)
             if self._reach == "loopback":
                 _refuse_foreign_host(environ.get("HTTP_HOST", ""))
             self._clock.observe(environ.get("HTTP_X_AMZ_DATE"))
             if self._broken is not None:
                 raise AwsError("InternalServerError", self._broken, 500)
             self._settle()
-            return self._route(environ, body)
+            if path.startswith(PREFIX):
+                return self._serve_control(environ["REQUEST_METHOD"], path, body)
+            return self._route(environ, whole)
         except AwsError as error:
             return _error_answer(environ, error)
         except (sqlite3.Error, Diverged) as error:
@@ -172,13 +178,15 @@ class Application:
             # The client must get an answer, and the operator the traceback.
             logger.exception("a request failed: %s %s", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
             return _error_answer(environ, AwsError("InternalServerError", f"{type(error).__name__}: {error}", 500))
+        finally:
+            body.pass_over()
+
+    def _serve_control(self, method: str, path: str, body: RequestBody) -> Answer:
+        answer = self._control.serve(method, path, body)
+        self._settle()  # the clock may have moved
+        return answer
 
     def _route(self, environ: dict[str, Any], body: bytes) -> Answer:
-        path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
-        if path.startswith(PREFIX):
-            answer = self._control.serve(environ["REQUEST_METHOD"], path, body)
-            self._settle()  # the clock may have moved
-            return answer
         call = read_call(environ, body)
         if call.service != "dynamodb" and call.service not in _SERVICES:
             raise AwsError("UnknownOperationException", f"The embedded AWS doesn't have the service {call.service}")
@@ -247,17 +255,9 @@ class Application:
             give_way()
 
 
-def _take_body(environ: dict[str, Any]) -> bytes:
-    """Read the whole body, before any lock is held: a slow client must stop nobody else."""
-    source = environ["wsgi.input"]
-    if environ.pop("wsgi.input_terminated", False):
-        body = source.read()
-        environ.pop("HTTP_TRANSFER_ENCODING", None)
-    else:
-        announced = int(environ.get("CONTENT_LENGTH") or 0)
-        body = source.read(announced)
-        if len(body) < announced:
-            raise AwsError("IncompleteBody", f"{announced} bytes were announced, and {len(body)} came", 400)
+def _take_body(environ: dict[str, Any], arriving: RequestBody) -> bytes:
+    """Read the whole body, and leave it in the environment for moto."""
+    body = arriving.read()
     environ["CONTENT_LENGTH"] = str(len(body))
     environ["wsgi.input"] = io.BytesIO(body)
     return body

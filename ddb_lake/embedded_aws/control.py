@@ -1,6 +1,6 @@
 """A client of the control interface: sets the clock of a running embedded AWS and gives it a past."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -13,6 +13,7 @@ from ddb_lake.embedded_aws.clock import ClockMode
 from ddb_lake.embedded_aws.errors import ControlError
 from ddb_lake.windows import format_time, from_us
 
+_PIECE_BYTES = 256 * 1024
 _TIMEOUT_S = 600
 """A long history takes moto minutes."""
 
@@ -70,10 +71,9 @@ class Control:
     def history(self, region: str, table: str, rows: Iterable[Mapping[str, Any]]) -> int:
         """Write backdated rows `{"ts": µs, "Item": {…}}` or `{"ts": µs, "Key": {…}}`; return how many.
 
-        All rows or, if one is refused, none.
+        All rows or, if one is refused, none. They are sent as they come, and never all in memory.
         """
-        body = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-        return self._send("POST", f"history/{quote(region)}/{quote(table)}", body)["lines"]
+        return self._send("POST", f"history/{quote(region)}/{quote(table)}", _pieces(rows))["lines"]
 
     def add_fault(
         self,
@@ -117,7 +117,7 @@ class Control:
         """Allow everything to everybody again."""
         self._send("DELETE", "policy", b"")
 
-    def _send(self, method: str, path: str, body: bytes) -> dict[str, Any]:
+    def _send(self, method: str, path: str, body: bytes | Iterator[bytes]) -> dict[str, Any]:
         data = None if method == "GET" else body
         request = Request(f"{self._url}/_local/{path}", data, {"Content-Type": "application/json"}, method=method)
         try:
@@ -129,6 +129,21 @@ class Control:
             raise ControlError(_error_text(text) or f"{error.code} {error.reason} for {path}") from None
         except URLError as error:
             raise ControlError(f"no embedded AWS answers at {self._url}: {error.reason}") from error
+
+
+def _pieces(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    """Yield JSON lines, as many at once as go into a piece of some size."""
+    lines: list[bytes] = []
+    size = 0
+    for row in rows:
+        line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+        lines.append(line)
+        size += len(line)
+        if size >= _PIECE_BYTES:
+            yield b"".join(lines)
+            lines.clear()
+            size = 0
+    yield b"".join(lines)
 
 
 def _error_text(body: bytes) -> str | None:

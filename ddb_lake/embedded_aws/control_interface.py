@@ -15,6 +15,7 @@ from ddb_lake.embedded_aws.faults import Faults
 from ddb_lake.embedded_aws.history import History
 from ddb_lake.embedded_aws.journal import Journal
 from ddb_lake.embedded_aws.json_values import is_object
+from ddb_lake.embedded_aws.request_body import RequestBody
 from ddb_lake.embedded_aws.settings import Settings
 from ddb_lake.embedded_aws.tables import Table, Tables
 from ddb_lake.embedded_aws.wire import Answer
@@ -55,25 +56,30 @@ class ControlInterface:
         self._lock = lock
         self._turn = turn
 
-    def serve(self, method: str, path: str, body: bytes) -> Answer:
+    def serve(self, method: str, path: str, body: RequestBody) -> Answer:
         """Serve one request and answer in JSON; what is refused changes nothing and is answered with 400.
 
         Args:
             method: `GET`, `POST` or `DELETE`.
             path: Such as `/_local/history/us-east-1/measurement`.
-            body: The request's body.
+            body: The request's body, of which a refusal may leave some unread.
+
+        Raises:
+            AwsError: If the client breaks off the body.
         """
         try:
             parts = [unquote(part) for part in path.removeprefix(PREFIX).split("/")]
             match method, parts:
                 case "POST", ["history", region, name]:
-                    return _json(200, {"lines": self._history.write(self._table(region, name), body)})
+                    return _json(200, {"lines": self._history.write(self._table(region, name), body.lines())})
                 case "POST", ["tables", region, name]:
+                    change = _read_object(body.read())
                     with self._turn, self._lock:
-                        return _json(200, self._backdate(self._table(region, name), _read_object(body)))
+                        return _json(200, self._backdate(self._table(region, name), change))
                 case _:
+                    whole = body.read()
                     with self._lock:
-                        return _json(200, self._route(method, path, parts, body))
+                        return _json(200, self._route(method, path, parts, whole))
         except ControlError as error:
             return _json(400, {"error": str(error)})
 

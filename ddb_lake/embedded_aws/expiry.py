@@ -133,8 +133,9 @@ class Expiry:
         )
         self._moto.write_items(table.region, table.name, deletes)
         deleted = [Version(key, self._clock.stamp(), None, 0) for key in expired]
+        waiting = {key: version.size for key, version in expired.items() if key not in in_moto}
+        self._lazy.defer(table, lambda: waiting, waiting.__contains__, -len(waiting), -sum(waiting.values()))
         self._journal.append_expired(table.id, deleted, due)
-        self._lazy.defer(table, [(key, each.size, 0) for key, each in expired.items() if key not in in_moto])
         self.forget(table)
 
 

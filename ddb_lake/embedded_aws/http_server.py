@@ -12,6 +12,7 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler  # pyright: ignore[
 from werkzeug.serving import ThreadedWSGIServer
 
 from ddb_lake.embedded_aws.faults import TRANSPORT, Reset, Transport
+from ddb_lake.embedded_aws.request_body import BROKEN_OFF
 
 _BUFFER = 64 * 1024
 _RESET_AT_ONCE = struct.pack("ii", 1, 0)
@@ -84,6 +85,8 @@ class _Handler(MotoRequestHandler):
 
         environ = self.make_environ()
         body = b"".join(self.server.app(environ, start_response))  # pyright: ignore[reportArgumentType]
+        if environ.get(BROKEN_OFF):
+            self.close_connection = True
         fault: Transport | None = environ.get(TRANSPORT)
         if isinstance(fault, Reset):
             cast("HttpServer", self.server).reset(self.connection)

@@ -4,7 +4,7 @@ moto takes some kilobytes and some tenths of a millisecond an item. So a long hi
 journal, costs neither before somebody reads the table, and exports never need it.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -35,9 +35,6 @@ _WITHOUT_ITEMS = {
 _READ_TABLES = {"Query", "Scan", "UpdateTable"}
 _ITEMS_AT_ONCE = 100
 """Items that come to moto before the lock is given up: some 30 ms."""
-
-PastOfKey = tuple[bytes, int, int]
-"""What a history has changed of a key: the size of its item before and after, 0 for none."""
 
 _BY_KEY = {"PutItem": "Item", "GetItem": "Key", "UpdateItem": "Key", "DeleteItem": "Key"}
 
@@ -152,16 +149,31 @@ class LazyItems:
         loaded = self._of(table)
         return not loaded.has_past or loaded.has(key)
 
-    def defer(self, table: Table, changes: Iterable[PastOfKey]) -> None:
-        """Take note of keys that a history has changed, without telling moto."""
+    def defer(
+        self,
+        table: Table,
+        changed: Callable[[], Iterable[bytes]],
+        is_changed: Callable[[bytes], bool],
+        items: int,
+        size: int,
+    ) -> None:
+        """Take note of keys that the journal is about to change, without telling moto.
+
+        Args:
+            table: The table.
+            changed: Returns the keys, each once; asked only if moto has the whole table.
+            is_changed: Tells whether a key is one of them.
+            items: How many items more there are then.
+            size: How many bytes more these have.
+        """
         loaded = self._of(table)
         loaded.has_past = True
-        knows_some = loaded.complete or bool(loaded.keys)
-        for key, before, after in changes:
-            if knows_some and loaded.has(key):
-                loaded.forget(key, before)
-            loaded.waiting_items += (after > 0) - (before > 0)
-            loaded.waiting_bytes += after - before
+        known = changed() if loaded.complete else [key for key in loaded.keys if is_changed(key)]
+        for key in known:
+            if loaded.has(key):
+                loaded.forget(key, self._newest(table, key).size)
+        loaded.waiting_items += items
+        loaded.waiting_bytes += size
 
     def waiting(self, table: Table) -> tuple[int, int]:
         """Return how many items there are more than moto holds, and how many bytes more."""
