@@ -53,7 +53,13 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
         with _failures_explained():
             pipeline = open_pipeline(table, exports, lake)
             (source,) = pipeline.wait_for_exports([pipeline.bootstrap_request], _wait(context))
-            return dg.MaterializeResult(metadata={**metadata.of_verified([source]), "time": format_time(table.start)})
+            return dg.MaterializeResult(
+                metadata={
+                    **metadata.of_verified([source]),
+                    **metadata.of_passed_over(pipeline.exports.passed_over),
+                    "time": format_time(table.start),
+                }
+            )
 
     @dg.asset(
         key_prefix=[name],
@@ -126,9 +132,15 @@ def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition)
     )
     def raw_export(context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake) -> dg.MaterializeResult:
         with _failures_explained():
-            pipeline, window = open_pipeline(table, exports, lake), window_of(context)
+            pipeline, window = open_pipeline(table, exports, lake), window_of(context, table.start)
             sources = pipeline.export_windows(window, _wait(context))
-            return dg.MaterializeResult(metadata={**metadata.of_verified(sources), "window": str(window)})
+            return dg.MaterializeResult(
+                metadata={
+                    **metadata.of_verified(sources),
+                    **metadata.of_passed_over(pipeline.exports.passed_over),
+                    "window": str(window),
+                }
+            )
 
     @dg.asset(
         key_prefix=[name],
@@ -145,7 +157,7 @@ def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition)
         context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake
     ) -> dg.MaterializeResult:
         with _failures_explained():
-            pipeline, window = open_pipeline(table, exports, lake), window_of(context)
+            pipeline, window = open_pipeline(table, exports, lake), window_of(context, table.start)
             decoded = pipeline.decode(window)
             return dg.MaterializeResult(metadata=metadata.of_decoded(decoded, pipeline.change_log.location.uri))
 
@@ -166,7 +178,7 @@ def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition)
     )
     def delta_table(context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake) -> dg.MaterializeResult:
         with _failures_explained():
-            pipeline, window = open_pipeline(table, exports, lake), window_of(context)
+            pipeline, window = open_pipeline(table, exports, lake), window_of(context, table.start)
             key = dg.AssetKey([name, "decoded_items"])
             described = _exports_described(
                 context, pipeline, key, window.key, lambda: pipeline.known_exports(window), window=str(window)

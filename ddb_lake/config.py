@@ -13,15 +13,30 @@ from typing import Annotated, Any, cast
 
 import yaml
 from botocore.session import Session
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ddb_lake.attribute_settings import AttributesSettings, StrictModel
 from ddb_lake.errors import ConfigError
-from ddb_lake.exports import Destination, ImageView
+from ddb_lake.exports import AdoptedExport, Destination, ImageView, can_be_exported
 from ddb_lake.regions import partition_of, why_no_region
 from ddb_lake.replica import DatePart, HashBucket, PartitionColumn, Strategy
 from ddb_lake.replica.partitioning import MOST_BUCKETS, Unit
-from ddb_lake.windows import QUARTER_HOUR, floor_quarter_hour, format_time, is_quarter_hour, parse_time
+from ddb_lake.windows import (
+    QUARTER_HOUR,
+    Window,
+    floor_quarter_hour,
+    format_time,
+    is_quarter_hour,
+    parse_time,
+)
 
 DEFAULT_PATH = Path("lake.yaml")
 PATH_VARIABLE = "DDB_LAKE_CONFIG"
@@ -39,6 +54,9 @@ _KMS_KEY = re.compile(
     rf"(?:arn:(?P<partition>aws[a-z-]*):kms:(?P<region>[a-z0-9-]+):(?P<account>\d{{12}}):(?:{_KMS_ALIAS}|key/{_KMS_ID})"
     rf"|{_KMS_ALIAS}|{_KMS_ID})",
     re.ASCII,
+)
+_MANIFEST = re.compile(
+    r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([^\x00-\x1f]+/)?AWSDynamoDB/[^/\s]+/manifest-summary\.json"
 )
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SECRET = re.compile(r"secret|password|token|access_key|credential", re.IGNORECASE)
@@ -68,13 +86,9 @@ def _time(value: object) -> datetime:
         raise ValueError("not a time with a time zone; write it like 2026-11-24T18:15:00Z")
     if not 2000 <= value.year <= 2100:
         raise ValueError("not a time that DynamoDB could export; write it like 2026-11-24T18:15:00Z")
-    value = value.astimezone(UTC)
-    if not is_quarter_hour(value):
-        before = floor_quarter_hour(value)
-        raise ValueError(
-            f"not on a quarter-hour; write {format_time(before)} or {format_time(before + QUARTER_HOUR)}"
-        )
-    return value
+    if value.microsecond % 1000:
+        raise ValueError("more exact than a millisecond, which no export's time is; write it as the export has it")
+    return value.astimezone(UTC)
 
 
 def _table(value: object) -> str:
@@ -104,6 +118,16 @@ def _kms_key(value: object) -> str:
     if not _KMS_KEY.fullmatch(text):
         raise ValueError(
             "not a KMS key; write its id (1234abcd-12ab-34cd-56ef-1234567890ab), alias/name, or the ARN of either"
+        )
+    return text
+
+
+def _manifest(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    if not _MANIFEST.fullmatch(text):
+        raise ValueError(
+            "not the manifest of an export; write it like s3://bucket/prefix/AWSDynamoDB/<export id>/"
+            "manifest-summary.json (`python -m ddb_lake.adopt <table> <export's ARN>` prints it)"
         )
     return text
 
@@ -206,16 +230,53 @@ class PartitionRule(StrictModel):
         return DatePart(self.attribute, self.unit)
 
 
+class AdoptedSettings(StrictModel):
+    """A completed export that somebody else has made: its manifest, and the time or the window that it is of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    manifest: Annotated[str, BeforeValidator(_manifest)]
+    time: Annotated[datetime, BeforeValidator(_time)] | None = None
+    from_time: Annotated[datetime, BeforeValidator(_time)] | None = Field(default=None, alias="from")
+    to_time: Annotated[datetime, BeforeValidator(_time)] | None = Field(default=None, alias="to")
+
+    @model_validator(mode="after")
+    def _check(self) -> "AdoptedSettings":
+        full = self.time is not None
+        if full == (self.from_time is not None) or full == (self.to_time is not None):
+            raise ValueError("write either the time of a full export, or from and to of an incremental one")
+        if self.from_time is None or self.to_time is None:
+            return self
+        if self.from_time >= self.to_time or not can_be_exported(Window(self.from_time, self.to_time)):
+            raise ValueError(
+                f"no export is from {format_time(self.from_time)} to {format_time(self.to_time)}: "
+                "DynamoDB exports between 15 minutes and 24 hours incrementally"
+            )
+        return self
+
+    @property
+    def export(self) -> AdoptedExport:
+        """The export."""
+        bucket, _, key = self.manifest.removeprefix("s3://").partition("/")
+        if self.time is not None:
+            return AdoptedExport(bucket, key, self.time)
+        assert self.from_time is not None
+        assert self.to_time is not None
+        return AdoptedExport(bucket, key, Window(self.from_time, self.to_time))
+
+
 class TableSettings(AttributesSettings):
     """One source table.
 
-    `start` is the quarter-hour (UTC) at which the bootstrap is taken and the first window begins. `alias` names
+    `start` is the quarter-hour (UTC) at which the bootstrap is taken and the first window begins; the time of an
+    adopted full export may be any other. `alias` names
     the table in the lake and in Dagster where its own name would meet another's. `strategy` and `partition_by` are
     for a replica that a bootstrap makes; one that exists keeps its own.
     """
 
     table: Annotated[str, BeforeValidator(_table)]
     region: Annotated[str, BeforeValidator(_table_region)]
+    adopt: tuple[AdoptedSettings, ...] = ()
     start: Annotated[datetime, BeforeValidator(_time)]
     bucket: Annotated[str, BeforeValidator(_bucket)]
     prefix: Annotated[str, BeforeValidator(_prefix)] = ""
@@ -227,8 +288,32 @@ class TableSettings(AttributesSettings):
     partition_by: tuple[PartitionRule, ...] = ()
     recovery: RecoveryPolicy = RecoveryPolicy.CHECK
 
+    @field_validator("start")
+    @classmethod
+    def _check_start(cls, start: datetime, info: ValidationInfo) -> datetime:
+        adopt: tuple[AdoptedSettings, ...] = info.data.get("adopt", ())
+        times = [each.time for each in adopt if each.time is not None]
+        if times and start not in times:
+            raise ValueError(
+                f"not the time of the adopted full export; write {format_time(times[0])}, "
+                "or remove that export from adopt"
+            )
+        if not times and "adopt" in info.data and not is_quarter_hour(start):
+            before = floor_quarter_hour(start)
+            raise ValueError(
+                f"not on a quarter-hour; write {format_time(before)} or {format_time(before + QUARTER_HOUR)}, "
+                "or adopt a full export of exactly that time"
+            )
+        return start
+
     @model_validator(mode="after")
     def _check(self) -> "TableSettings":
+        full = [each.manifest for each in self.adopt if each.time is not None]
+        if len(full) > 1:
+            raise ValueError(f"adopt names {len(full)} full exports ({', '.join(full)}); a replica starts from one")
+        manifests = [each.manifest for each in self.adopt]
+        if len(set(manifests)) < len(manifests):
+            raise ValueError("adopt names an export twice; remove one of the two")
         arn = _TABLE_ARN.fullmatch(self.table)
         if arn and arn["region"] != self.region:
             raise ValueError(f"the ARN is of the region {arn['region']}, but region says {self.region}; correct one")
@@ -275,6 +360,11 @@ class TableSettings(AttributesSettings):
     def destination(self) -> Destination:
         """Where the table's exports go."""
         return Destination(self.bucket, self.prefix, self.bucket_owner, self.kms_key)
+
+    @property
+    def adopted(self) -> tuple[AdoptedExport, ...]:
+        """The exports that others have made and that are to be used."""
+        return tuple(each.export for each in self.adopt)
 
 
 class Settings(StrictModel):

@@ -46,6 +46,12 @@ def of_verified(exports: Iterable[VerifiedExport]) -> Metadata:
     }
 
 
+def of_passed_over(objects: Iterable[str]) -> Metadata:
+    """Say what lay where exports are looked for and was not used, if anything."""
+    reasons = list(objects)
+    return {"passed_over": reasons} if reasons else {}
+
+
 def of_decodings(decodings: Iterable[Decoding[Any]]) -> Metadata:
     """Describe how exports were decoded.
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from ddb_lake.windows import KEY_FORMAT, QUARTER_HOUR, Window
+from ddb_lake.windows import KEY_FORMAT, QUARTER_HOUR, Window, floor_quarter_hour
 
 INITIAL = "initial"
 """The bootstrap's only partition key."""
@@ -17,20 +17,25 @@ initial_partition = dg.StaticPartitionsDefinition([INITIAL])
 
 
 def window_partitions(start: datetime) -> dg.TimeWindowPartitionsDefinition:
-    """Return the windows from `start` on, a quarter-hour of UTC; only closed ones exist."""
+    """Return the quarter-hours from the one on that `start` lies in, in UTC; only closed ones exist."""
     return dg.TimeWindowPartitionsDefinition(
         # A string: Dagster would take an aware datetime's clock reading and forget its offset.
-        start=start.astimezone(UTC).strftime(KEY_FORMAT),
+        start=floor_quarter_hour(start).astimezone(UTC).strftime(KEY_FORMAT),
         cron_schedule="*/15 * * * *",
         fmt=KEY_FORMAT,
         timezone="UTC",
     )
 
 
-def window_of(context: dg.AssetExecutionContext) -> Window:
-    """Return the window of a run's partition, or of its whole range of partitions."""
+def window_of(context: dg.AssetExecutionContext, start: datetime) -> Window:
+    """Return the window of a run's partition, or of its whole range of partitions.
+
+    Args:
+        context: The run's.
+        start: The bootstrap's time: where it lies within a quarter-hour, the first window begins with it.
+    """
     span = context.partition_time_window
-    return Window(span.start, span.end)
+    return Window(max(span.start, start), span.end)
 
 
 def range_tags(window: Window) -> dict[str, str]:

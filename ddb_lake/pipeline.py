@@ -178,16 +178,20 @@ class Pipeline:
         reaches beyond a window serves it too, as a whole.
 
         Args:
-            span: What is to be covered.
+            span: What is to be covered; of what lies before the bootstrap's time nothing is.
             claiming: The states in which an export counts as existing.
             claims: Windows whose exports are known to have been started, but have perhaps written nothing yet.
         """
+        start = self.settings.start
+        if span.start < start < span.end:
+            span = Window(start, span.end)
         # One that begins before the bootstrap says nothing of items written before it and deleted after it.
-        usable = {w for w in self.exports.find_windows(self.table, span) if w.start >= self.settings.start}
+        usable = {w for w in self.exports.find_windows(self.table, span) if w.start >= start}
         usable.update(claims)
+        earliest = start if span.start >= start else None
         standing: dict[Window, Export] = {}
         while True:
-            tiles = tile(span, usable)
+            tiles = tile(span, usable, earliest)
             for window in usable.intersection(tiles).difference(standing):
                 request = self.window_request(window)
                 export = self.exports.current(request)
@@ -197,7 +201,7 @@ class Pipeline:
                     usable.discard(window)
                 else:
                     standing[window] = export
-            if tiles == tile(span, usable):
+            if tiles == tile(span, usable, earliest):
                 return tuple((self.window_request(window), standing.get(window)) for window in tiles)
 
     def start_export(self, request: ExportRequest) -> Export:
@@ -226,7 +230,16 @@ class Pipeline:
     def export_windows(self, window: Window, wait: Callable[[str, float], None]) -> tuple[VerifiedExport, ...]:
         """Bring about completed exports that together contain a window, by existing ones where there are any."""
         plan = self.plan(window, claiming={ExportStatus.COMPLETED, ExportStatus.IN_PROGRESS})
-        return self.wait_for_exports((request for request, _ in plan), wait)
+        try:
+            return self.wait_for_exports((request for request, _ in plan), wait)
+        except WindowNotClosed as error:
+            until = max(request.window.end for request, _ in plan)
+            if until <= window.end:
+                raise
+            raise NotExported(
+                f"{window} is shorter than what DynamoDB exports, so its export reaches to {format_time(until)}, "
+                f"which is in the future: materialise it after that, together with the next window. ({error})"
+            ) from error
 
     def completed_exports(self, window: Window) -> tuple[tuple[IncrementalExport, Export], ...]:
         """Return the completed exports that together contain a window.

@@ -82,7 +82,7 @@ class DynamoDBExports(ResourceWithBoto3Configuration):
             account = _account(reach) if table.table.startswith("arn:") else None
         except BotoCoreError as error:
             raise translate(error, f"preparing to call AWS for {table.name}") from error
-        return ExportClient(dynamodb, s3, table.destination, account)
+        return ExportClient(dynamodb, s3, table.destination, account, table.adopted)
 
 
 @lru_cache

@@ -17,7 +17,7 @@ from ddb_lake.checks import COVERAGE
 from ddb_lake.config import SensorSettings, TableSettings
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.exports import Export, ExportRequest, ExportStatus, FullExport, IncrementalExport
-from ddb_lake.exports.errors import WindowNotClosed
+from ddb_lake.exports.errors import ManifestDamaged, ManifestMissing, WindowNotClosed, WrongExport
 from ddb_lake.handover import Handover, RunHistory
 from ddb_lake.jobs import incremental_job_name, initial_load_job_name
 from ddb_lake.orphans import fail_orphans
@@ -30,8 +30,10 @@ from ddb_lake.windows import (
     Window,
     blocks,
     ceil_quarter_hour,
+    covers,
     floor_quarter_hour,
     format_time,
+    merge,
     missing,
     parse_time,
     quarter_hours,
@@ -155,7 +157,11 @@ def build_export_sensor(
                 tick.notes.append(f"out of time before {table.name}; it comes first in the next tick")
                 break
             try:
-                _reconcile(open_pipeline(table, exports, lake), clock(), busy[table.name], tick)
+                pipeline = open_pipeline(table, exports, lake)
+                try:
+                    _reconcile(pipeline, clock(), busy[table.name], tick)
+                finally:
+                    tick.notes += [f"{table.name}: passed over: {each}" for each in pipeline.exports.passed_over]
             except DdbLakeError as error:
                 context.log.error(f"{table.name}: {error}")
                 tick.notes.append(f"{table.name}: {error}")
@@ -200,7 +206,7 @@ def _reconcile(pipeline: Pipeline, now: datetime, busy: Sequence[Window], tick: 
     if not bootstrapped:
         _reconcile_bootstrap(pipeline, tick)
     newest = floor_quarter_hour(now)
-    if newest == table.start:
+    if newest <= table.start:
         return
     span = Window(table.start, newest)
     uncovered = missing(span, pipeline.replica.coverage()) if bootstrapped else (span,)
@@ -213,7 +219,10 @@ def _reconcile(pipeline: Pipeline, now: datetime, busy: Sequence[Window], tick: 
         if tick.out_of_time:
             tick.notes.append(f"{table.name}: out of time before {block}")
             break
-        ended += _exports_of(pipeline, block, started, lost, tick)
+        try:
+            ended += _exports_of(pipeline, block, started, lost, tick, now)
+        except (ManifestMissing, ManifestDamaged, WrongExport) as error:
+            tick.notes.append(f"{table.name}: {error}")
     if bootstrapped:
         _hand_windows_over(table, span, ended, tick)
     elif ended:
@@ -232,7 +241,7 @@ def _reconcile_bootstrap(pipeline: Pipeline, tick: Tick) -> None:
 
 
 def _exports_of(
-    pipeline: Pipeline, block: Window, started: list[Window], lost: list[Window], tick: Tick
+    pipeline: Pipeline, block: Window, started: list[Window], lost: list[Window], tick: Tick, now: datetime
 ) -> list[Export]:
     """Return the ended exports of a block of at most a day; start those that are missing.
 
@@ -246,6 +255,9 @@ def _exports_of(
         if export is None:
             request = _restorable(pipeline, planned, lost)
             if request is None:
+                continue
+            if request.window.end > now:
+                tick.notes.append(f"{request} is due at {format_time(request.window.end)}")
                 continue
             try:
                 export = _start(pipeline, request, tick)
@@ -279,8 +291,12 @@ def _hand_windows_over(table: TableSettings, span: Window, ended: Sequence[Expor
             quarter
             for export in exports
             for quarter in quarter_hours(export.window or span)
-            if span.start <= quarter.start < span.end
+            if span.start < quarter.end and quarter.start < span.end
         }
+        if succeeded:
+            # Exports that others have started may end within a quarter-hour, of which the rest is not there yet.
+            there = merge(export.window for export in exports if export.window is not None)
+            quarters = {each for each in quarters if covers(there, Window(max(each.start, span.start), each.end))}
         for stretch in blocks(quarters):
             inside = [e for e in exports if e.window is not None and _overlap(e.window, stretch)]
             tick.hand_over(

@@ -101,8 +101,8 @@ class Window:
 
     @property
     def key(self) -> str:
-        """The Dagster partition key of the window's start, such as `2026-11-24-18:15`."""
-        return self.start.strftime(KEY_FORMAT)
+        """The key of the Dagster partition that the window's start lies in, such as `2026-11-24-18:15`."""
+        return floor_quarter_hour(self.start).strftime(KEY_FORMAT)
 
     def __str__(self) -> str:
         return f"[{format_time(self.start)}, {format_time(self.end)})"
@@ -180,11 +180,17 @@ def blocks(windows: Iterable[Window], limit: timedelta = LONGEST_EXPORT) -> tupl
     return tuple(joined)
 
 
-def tile(span: Window, existing: Iterable[Window]) -> tuple[Window, ...]:
-    """Cover `span` by windows that exist, and by new ones of at most 24 hours where none does, in order.
+def tile(span: Window, existing: Iterable[Window], earliest: datetime | None = None) -> tuple[Window, ...]:
+    """Cover `span` by windows that exist, and by new ones of 15 minutes to 24 hours where none does, in order.
 
     Where several exist the one that reaches furthest is taken, so that few are. Existing windows are taken whole:
-    the first and the last may reach beyond `span`.
+    the first and the last may reach beyond `span`. So may new ones, which begin and end on quarter-hours.
+
+    Args:
+        span: What is to be covered.
+        existing: The windows that exist.
+        earliest: No new window begins before this time; where it cuts a quarter-hour, the new window that begins
+            with it reaches at least to the end of the next one. `span` must not begin before it.
     """
     known = sorted(set(existing))
     tiles: list[Window] = []
@@ -196,6 +202,15 @@ def tile(span: Window, existing: Iterable[Window]) -> tuple[Window, ...]:
             reached = tiles[-1].end
         else:
             gap_end = min((window.start for window in known if reached < window.start < span.end), default=span.end)
-            tiles += blocks(quarter_hours(Window(reached, gap_end)))
+            new = blocks(quarter_hours(Window(reached, gap_end)))
+            tiles += new if earliest is None else [_begun_at(earliest, window) for window in new]
             reached = gap_end
     return tuple(tiles)
+
+
+def _begun_at(earliest: datetime, window: Window) -> Window:
+    """Return what is left of a window of quarter-hours from a time on, as long as a quarter-hour at least."""
+    if window.start >= earliest:
+        return window
+    end = window.end if window.end - earliest >= QUARTER_HOUR else window.end + QUARTER_HOUR
+    return Window(earliest, end)

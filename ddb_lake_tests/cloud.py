@@ -72,9 +72,9 @@ class Cloud:
         answer: Any = self.dynamodb.describe_continuous_backups(TableName=name)
         return answer["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
 
-    def object_keys(self) -> list[str]:
-        """List the keys of all objects in the bucket."""
-        listed: Any = self.s3.list_objects_v2(Bucket=BUCKET)
+    def object_keys(self, bucket: str = BUCKET) -> list[str]:
+        """List the keys of all objects in a bucket."""
+        listed: Any = self.s3.list_objects_v2(Bucket=bucket)
         return [each["Key"] for each in listed.get("Contents", [])]
 
     def start_full(self, arn: str, at: datetime | None = None, **parameters: Any) -> Any:

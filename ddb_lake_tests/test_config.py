@@ -7,7 +7,8 @@ from textwrap import dedent
 import pytest
 
 from ddb_lake.config import AwsMode, ConfigError, RecoveryPolicy, load_settings
-from ddb_lake.exports import Destination, ImageView
+from ddb_lake.exports import AdoptedExport, Destination, ImageView
+from ddb_lake.windows import QUARTER_HOUR, Window
 
 GOOD = """\
 aws: real
@@ -97,6 +98,56 @@ def test_a_local_lake_is_found_from_the_files_folder(write):
 def test_names_are_made_fit_for_dagster(write):
     table = load_settings(write(GOOD.replace("table: orders", "table: my-table.v1"))).tables[0]
     assert (table.name, table.identifier) == ("my-table.v1", "my_table_v1")
+
+
+FULL = "s3://backups/nightly/AWSDynamoDB/01795522051123-c8551abe/manifest-summary.json"
+CHANGES = "s3://backups/changes/AWSDynamoDB/01795523520000-3f2e5aa4/manifest-summary.json"
+
+
+def adopting(start: str, *adopt: str) -> str:
+    """A lake.yaml with adopted exports."""
+    lines = "".join(f"\n      - {{{each}}}" for each in adopt)
+    return GOOD.replace("2026-11-24T18:15:00Z", start) + f"    adopt:{lines}\n"
+
+
+def test_adopted_exports_are_understood_and_one_gives_the_start(write):
+    table = load_settings(
+        write(
+            adopting(
+                "2026-11-24T18:07:31.123Z",
+                f"manifest: {FULL}, time: 2026-11-24T18:07:31.123Z",
+                f"manifest: {CHANGES}, from: 2026-11-24T18:07:31.123Z, to: 2026-11-24T18:22:31.123Z",
+            )
+        )
+    ).tables[0]
+    time = datetime(2026, 11, 24, 18, 7, 31, 123_000, tzinfo=UTC)
+    assert table.start == time
+    assert table.adopted == (
+        AdoptedExport("backups", FULL.removeprefix("s3://backups/"), time),
+        AdoptedExport("backups", CHANGES.removeprefix("s3://backups/"), Window(time, time + QUARTER_HOUR)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "adopt", "told"),
+    [
+        ("2026-11-24T18:07:31Z", [f"manifest: {CHANGES}, from: 2026-11-24T18:07:31Z, to: 2026-11-24T19:00:00Z"], "tables.0.start: 2026-11-24T18:07:31+00:00: not on a quarter-hour; write 2026-11-24T18:00:00Z or 2026-11-24T18:15:00Z, or adopt a full export of exactly that time"),
+        ("2026-11-24T18:15:00Z", [f"manifest: {FULL}, time: 2026-11-24T18:07:31Z"], "tables.0.start: 2026-11-24T18:15:00+00:00: not the time of the adopted full export; write 2026-11-24T18:07:31Z, or remove that export from adopt"),
+        ("2026-11-24T18:07:31Z", [f"manifest: {FULL}, time: 2026-11-24T18:07:31Z", f"manifest: {CHANGES}, time: 2026-11-24T18:07:31Z"], "adopt names 2 full exports"),
+        ("2026-11-24T18:07:31Z", [f"manifest: {FULL}, time: 2026-11-24T18:07:31Z", f"manifest: {FULL}, from: 2026-11-24T18:07:31Z, to: 2026-11-24T19:00:00Z"], "adopt names an export twice"),
+        ("2026-11-24T18:15:00Z", [f"manifest: {CHANGES}, from: 2026-11-24T18:15:00Z, to: 2026-11-24T18:29:59Z"], "tables.0.adopt.0: a mapping: no export is from 2026-11-24T18:15:00Z to 2026-11-24T18:29:59Z"),
+        ("2026-11-24T18:15:00Z", [f"manifest: {CHANGES}, from: 2026-11-24T18:15:00Z, to: 2026-11-24T18:00:00Z"], "no export is from"),
+        ("2026-11-24T18:15:00Z", [f"manifest: {CHANGES}, from: 2026-11-24T18:15:00Z"], "write either the time of a full export, or from and to of an incremental one"),
+        ("2026-11-24T18:15:00Z", [f"manifest: {CHANGES}"], "write either the time of a full export"),
+        ("2026-11-24T18:15:00Z", [f"manifest: {FULL}, time: 2026-11-24T18:15:00.0001Z"], "tables.0.adopt.0.time: 2026-11-24T18:15:00.000100+00:00: more exact than a millisecond"),
+        ("2026-11-24T18:15:00Z", ["manifest: 'arn:aws:dynamodb:us-east-1:123456789012:table/orders/export/01795522051123-c8551abe', time: 2026-11-24T18:15:00Z"], "not the manifest of an export; write it like s3://bucket/prefix/AWSDynamoDB/<export id>/manifest-summary.json"),
+        ("2026-11-24T18:15:00Z", ["arn: x"], "tables.0.adopt.0.arn: there is no such key"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_adopted_exports_is_explained(write, start, adopt, told):
+    with pytest.raises(ConfigError) as refusal:
+        load_settings(write(adopting(start, *adopt)))
+    assert told in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,24 @@ def test_every_table_and_a_lake_on_s3_have_their_resources() -> None:
     }
 
 
+def test_adopted_exports_are_read_where_they_are() -> None:
+    adopt = [
+        {"manifest": "s3://backups/x/AWSDynamoDB/0179-a/manifest-summary.json", "time": TABLE["start"]},
+        {
+            "manifest": "s3://changes/AWSDynamoDB/0179-b/manifest-summary.json",
+            "from": TABLE["start"],
+            "to": "2026-11-24T19:15:00Z",
+        },
+    ]
+    found = statements("/data/lake", {**TABLE, "adopt": adopt})
+    assert found["FindExports"] == ["arn:aws:s3:::backups", "arn:aws:s3:::changes", "arn:aws:s3:::my-exports"]
+    assert found["ReadAdoptedExports"] == [
+        "arn:aws:s3:::backups/x/AWSDynamoDB/0179-a/*",
+        "arn:aws:s3:::changes/AWSDynamoDB/0179-b/*",
+        "arn:aws:s3:::changes/AWSDynamoDB/data/*",
+    ]
+
+
 def test_a_lake_may_be_a_whole_bucket() -> None:
     assert statements("s3://my-lake", TABLE)["ReadAndWriteLake"] == ["arn:aws:s3:::my-lake/*"]
 

@@ -128,6 +128,40 @@ def test_a_span_is_tiled_by_what_exists_and_by_new_windows_for_the_rest(existing
     assert tile(window(0, 60), [window(*w) for w in existing]) == tuple(window(*w) for w in tiles)
 
 
+@pytest.mark.parametrize(
+    ("earliest", "existing", "tiles"),
+    [
+        (0, [], [(0, 60)]),
+        (7, [], [(7, 60)]),
+        (7, [(20, 60)], [(7, 30), (20, 60)]),
+        (7, [(15, 60)], [(7, 30), (15, 60)]),
+        (14, [(15, 60)], [(14, 30), (15, 60)]),
+        (7, [(7, 40)], [(7, 40), (30, 60)]),
+        (7, [(0, 60), (7, 22), (22, 70)], [(0, 60)]),
+    ],
+)
+def test_no_new_window_begins_before_the_earliest_time_or_is_shorter_than_a_quarter_hour(earliest, existing, tiles):
+    span = window(earliest, 60)
+    made = tile(span, [window(*w) for w in existing], span.start)
+    assert made == tuple(window(*w) for w in tiles)
+
+
+@given(st.integers(1, 119), st.integers(1, 4000), st.lists(windows))
+def test_new_windows_from_an_odd_time_on_can_be_exported_and_leave_no_hole(start, length, existing):
+    span = window(start, start + length)
+    known = {each for each in existing if each.start >= span.start}
+    tiles = tile(span, known, span.start)
+    assert covers(tiles, span)
+    for new in set(tiles) - known:
+        assert new.start == span.start or (new.start > span.start and is_quarter_hour(new.start))
+        assert is_quarter_hour(new.end)
+        assert QUARTER_HOUR <= new.duration <= timedelta(hours=24)
+
+
+def test_the_key_of_a_window_is_that_of_the_quarter_hour_that_it_begins_in():
+    assert window(7, 30).key == window(0, 15).key == "2026-11-24-18:00"
+
+
 @given(windows, st.lists(windows))
 def test_tiles_leave_no_hole(span, existing):
     assert covers(tile(span, existing), span)

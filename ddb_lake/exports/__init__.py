@@ -1,9 +1,18 @@
 """DynamoDB's exports to S3: requested, followed, verified and fetched. Nothing here knows what items mean."""
 
-from ddb_lake.exports.client import Export, ExportClient, ExportStatus, ExportSummary, Recovery
+from ddb_lake.exports.client import (
+    Export,
+    ExportClient,
+    ExportStatus,
+    ExportSummary,
+    Recovery,
+    export_of_manifest,
+    why_not,
+)
 from ddb_lake.exports.download import download
 from ddb_lake.exports.manifest import DataFile, Manifest, Verification, read_manifest, require_files
 from ddb_lake.exports.requests import (
+    AdoptedExport,
     Destination,
     ExportKind,
     ExportRequest,
@@ -11,11 +20,13 @@ from ddb_lake.exports.requests import (
     ImageView,
     IncrementalExport,
     SourceTable,
+    can_be_exported,
     client_token,
     export_prefix,
 )
 
 __all__ = [
+    "AdoptedExport",
     "DataFile",
     "Destination",
     "Export",
@@ -31,9 +42,12 @@ __all__ = [
     "Recovery",
     "SourceTable",
     "Verification",
+    "can_be_exported",
     "client_token",
     "download",
+    "export_of_manifest",
     "export_prefix",
     "read_manifest",
     "require_files",
+    "why_not",
 ]

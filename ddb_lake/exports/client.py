@@ -6,6 +6,7 @@ Every method is one idempotent question or request; none sleeps and none decides
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from ddb_lake.exports.errors import (
     ExportFailed,
     ExportNotFound,
     ForeignTable,
+    ManifestDamaged,
     ManifestMissing,
     SourceTableNotFound,
     WrongExport,
@@ -30,6 +32,7 @@ from ddb_lake.exports.errors import (
 )
 from ddb_lake.exports.manifest import Manifest, read_manifest
 from ddb_lake.exports.requests import (
+    AdoptedExport,
     Destination,
     ExportKind,
     ExportRequest,
@@ -54,6 +57,9 @@ _LOG = logging.getLogger(__name__)
 _A = {ExportKind.FULL: "a full", ExportKind.INCREMENTAL: "an incremental"}
 _MOST_ATTEMPTS = 20
 """Attempts at one window before a person has to look; each is an export of its own."""
+_EXPORT_ID = re.compile(r"\d{14}-[0-9a-f]{8}", re.ASCII)
+"""What DynamoDB calls the folders of exports: the milliseconds of the start and 8 hex digits."""
+_FORMAT = "DYNAMODB_JSON"
 
 
 class ExportStatus(StrEnum):
@@ -70,6 +76,7 @@ class Export:
 
     `time` is the instant of a full export, `window` the window of an incremental one; the other is None.
     `manifest_key`, `item_count`, `billed_bytes` are there once it is COMPLETED, the failure once it is FAILED.
+    `format` is the one of its files; `filtered` says that it holds a part of the items or attributes only.
     """
 
     arn: str
@@ -86,6 +93,8 @@ class Export:
     billed_bytes: int | None = None
     failure_code: str | None = None
     failure_message: str | None = None
+    format: str = _FORMAT
+    filtered: bool = False
 
     @property
     def export_id(self) -> str:
@@ -126,20 +135,33 @@ class ExportClient:
         destination: Where the exports go.
         account: The id of the credentials' account, where it is known: tables of another one are then refused
             before anything is asked about them.
+        adopted: Exports of the table that somebody else has made, and that are to be used.
     """
 
     def __init__(
-        self, dynamodb: DynamoDBClient, s3: S3Client, destination: Destination, account: str | None = None
+        self,
+        dynamodb: DynamoDBClient,
+        s3: S3Client,
+        destination: Destination,
+        account: str | None = None,
+        adopted: Sequence[AdoptedExport] = (),
     ) -> None:
         self._dynamodb = dynamodb
         self._s3 = s3
         self._destination = destination
         self._account = account
+        self._adopted = adopted
+        self._passed_over: dict[str, str] = {}
 
     @property
     def s3(self) -> S3Client:
         """The client that reads the destination."""
         return self._s3
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        """What lay where exports are looked for and is none of those that were asked for, each with the reason."""
+        return tuple(f"s3://{self._destination.bucket}/{key} {why}" for key, why in self._passed_over.items())
 
     def describe_table(self, name_or_arn: str) -> SourceTable:
         """Return the table's identity and key.
@@ -268,24 +290,39 @@ class ExportClient:
     def find(self, request: ExportRequest) -> tuple[Export, ...]:
         """Return the exports that exist for just this request, the oldest first.
 
-        They are looked for under the request's own S3 prefix, which one call lists; `ListExports` tells no
-        windows, so that it would cost a `DescribeExport` for each export of the last 90 days. Exports that
-        DynamoDB has forgotten are known by their manifests. What has not yet written its first object is not
-        found here, but by its client token, see `ensure`.
+        Adopted ones first of all: where there is one, no other is looked for. Else they are looked for under the
+        request's own S3 prefix, which one call lists; `ListExports` tells no windows, so that it would cost a
+        `DescribeExport` for each export of the last 90 days. Exports that DynamoDB has forgotten are known by their
+        manifests. What has not yet written its first object is not found here, but by its client token, see
+        `ensure`. Whatever else lies there is passed over, see `passed_over`.
+
+        Raises:
+            ExportError: If an adopted export is not what lake.yaml says, or is not there.
         """
+        adopted = [self._adopted_export(request, each) for each in self._adopted if each.answers(request)]
+        if adopted:
+            return tuple(sorted(adopted, key=lambda export: export.started_at))
         prefix = f"{export_prefix(request, self._destination)}/AWSDynamoDB/"
         exports = (self._export_at(request, prefix, name) for name in self._folders(prefix) if name != "data")
         return tuple(sorted((e for e in exports if e is not None), key=lambda export: export.started_at))
 
     def find_windows(self, table: SourceTable, span: Window) -> tuple[Window, ...]:
-        """Return the windows, touching `span`, for which an incremental export of ours has written anything.
+        """Return the windows, touching `span`, of adopted incremental exports and of those of ours that exist.
 
-        One listing of S3 tells; `find` then tells how these exports stand.
+        One of ours exists once it has written anything, which one listing of S3 tells; `find` then tells how these
+        exports stand.
         """
         prefix = f"{kind_prefix(table, ExportKind.INCREMENTAL, self._destination)}/"
-        names = self._folders(prefix, start_after=compact_time(span.start - LONGEST_EXPORT))
-        windows = (window_of_label(name) for name in takewhile(lambda n: n < compact_time(span.end), names))
-        return tuple(w for w in windows if w and w.start < span.end and w.end > span.start)
+        # A second earlier, since the texts of milliseconds sort before that of their whole second.
+        names = self._folders(prefix, start_after=compact_time(span.start - LONGEST_EXPORT - timedelta(seconds=1)))
+        windows = {each.covers for each in self._adopted if isinstance(each.covers, Window)}
+        for name in takewhile(lambda n: n < compact_time(span.end), names):
+            window = window_of_label(name)
+            if window is None:
+                self._pass_over(f"{prefix}{name}/", "is no window that DynamoDB exports")
+            else:
+                windows.add(window)
+        return tuple(sorted(w for w in windows if w.start < span.end and w.end > span.start))
 
     def current(self, request: ExportRequest) -> Export | None:
         """Return the export that counts for a request: a completed one, else a running one, else the first failed.
@@ -368,18 +405,44 @@ class ExportClient:
                     raise
 
     def _export_at(self, request: ExportRequest, prefix: str, export_id: str) -> Export | None:
-        """Return the export of that id if it answers the request."""
+        """Return the export of that id if it answers the request; note why if it doesn't."""
+        if not _EXPORT_ID.fullmatch(export_id):
+            self._pass_over(f"{prefix}{export_id}/", "is not the folder of an export")
+            return None
+        key = f"{prefix}{export_id}/manifest-summary.json"
         try:
             export = self.describe(f"{request.table.arn}/export/{export_id}")
         except ExportNotFound:
             try:
-                manifest = read_manifest(
-                    self._s3, self._destination.bucket, f"{prefix}{export_id}/manifest-summary.json"
+                export = export_of_manifest(
+                    read_manifest(self._s3, self._destination.bucket, key), self._destination.bucket
                 )
             except ManifestMissing:
                 return None  # it never completed, and DynamoDB has forgotten it
-            export = _export_of_manifest(manifest, self._destination.bucket)
-        return export if export.table_id == request.table.table_id else None
+            except (ManifestDamaged, WrongExport) as error:
+                self._pass_over(key, f"is of an export that DynamoDB does not know, and can't be used: {error}")
+                return None
+        problem = why_not(request, export)
+        if problem:
+            self._pass_over(f"{prefix}{export_id}/", problem)
+        return None if problem else export
+
+    def _adopted_export(self, request: ExportRequest, adopted: AdoptedExport) -> Export:
+        """Return an adopted export, once it is shown to answer the request."""
+        remedy = "lake.yaml adopts this export: correct that entry, or remove it"
+        try:
+            manifest = read_manifest(self._s3, adopted.bucket, adopted.manifest_key)
+        except (ManifestMissing, ManifestDamaged, WrongExport) as error:
+            raise type(error)(f"{error}. {remedy}") from error
+        export = export_of_manifest(manifest, adopted.bucket)
+        if problem := why_not(request, export):
+            raise WrongExport(f"{manifest.uri} {problem}; wanted was {request}. {remedy}.")
+        return export
+
+    def _pass_over(self, key: str, why: str) -> None:
+        if key not in self._passed_over:
+            _LOG.warning("s3://%s/%s %s; it is passed over", self._destination.bucket, key, why)
+        self._passed_over[key] = why
 
     def _is_written(self, export: Export) -> bool:
         """Tell whether a completed export's manifest is still in the bucket."""
@@ -441,10 +504,18 @@ def _export(description: ExportDescriptionTypeDef) -> Export:
         billed_bytes=told.get("BilledSizeBytes"),
         failure_code=told.get("FailureCode"),
         failure_message=told.get("FailureMessage"),
+        format=told.get("ExportFormat", _FORMAT),
+        filtered=bool(told.get("FilterSpecification")),
     )
 
 
-def _export_of_manifest(manifest: Manifest, bucket: str) -> Export:
+def export_of_manifest(manifest: Manifest, bucket: str) -> Export:
+    """Return an export as its manifest describes it.
+
+    Args:
+        manifest: The export's.
+        bucket: The bucket that holds it.
+    """
     return Export(
         arn=manifest.export_arn,
         status=ExportStatus.COMPLETED,
@@ -461,21 +532,30 @@ def _export_of_manifest(manifest: Manifest, bucket: str) -> Export:
     )
 
 
-def _require_match(request: ExportRequest, manifest: Manifest) -> None:
-    """Check that a manifest describes what was requested."""
-    problem = ""
-    if manifest.kind is not request.kind:
-        problem = f"is {_A[manifest.kind]} export, where {_A[request.kind]} one was expected"
-    elif manifest.table_id != request.table.table_id:
-        problem = (
-            f"is of the table id {manifest.table_id}, but {request.table.name} is {request.table.table_id}; "
+def why_not(request: ExportRequest, export: Export) -> str:
+    """Say why an export does not answer a request, as the end of a sentence; an empty text if it does."""
+    if export.kind is not request.kind:
+        return f"is {_A[export.kind]} export, where {_A[request.kind]} one was expected"
+    if export.table_id != request.table.table_id:
+        return (
+            f"is of the table id {export.table_id}, but {request.table.name} is {request.table.table_id}; "
             "was the table re-created?"
         )
-    elif isinstance(request, FullExport):
-        if manifest.time != request.time:
-            problem = f"is at {manifest.time and format_time(manifest.time)}"
-    elif manifest.window != request.window:
-        problem = f"is over {manifest.window}"
+    if isinstance(request, FullExport):
+        if export.time != request.time:
+            return f"is at {export.time and format_time(export.time)}"
+    elif export.window != request.window:
+        return f"is over {export.window}"
+    if export.format != _FORMAT:
+        return f"is in the format {export.format}; ddb_lake reads {_FORMAT} only"
+    if export.filtered:
+        return "is filtered, so it does not hold everything"
+    return ""
+
+
+def _require_match(request: ExportRequest, manifest: Manifest) -> None:
+    """Check that a manifest describes what was requested."""
+    problem = why_not(request, export_of_manifest(manifest, ""))
     if problem:
         raise WrongExport(
             f"{manifest.uri} {problem}; wanted was {request}. Remove what does not belong under this prefix, "

@@ -74,6 +74,10 @@ class WrongExport(ExportError):
     """The manifest describes another export than the one expected: another table, kind, or time."""
 
 
+class NotAdoptable(ExportError):
+    """An export that somebody else has made can't be used for this table."""
+
+
 class DataFileMissing(ExportError):
     """The manifest names a data file that is not in the bucket."""
 

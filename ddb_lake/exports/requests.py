@@ -4,6 +4,7 @@ Pure values and pure functions of them; the calls themselves are in `client.py`.
 """
 
 import json
+import re
 import uuid
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,8 @@ from ddb_lake.windows import LONGEST_EXPORT, QUARTER_HOUR, Window
 _TOKENS = uuid.UUID("3a5c1d0e-6c55-5d0b-9d0f-0b6a3f8a1c77")
 """The name space of client tokens; a change of it makes every window exportable again within eight hours."""
 
-_COMPACT = "%Y%m%dT%H%M%SZ"
+_COMPACT = "%Y%m%dT%H%M%S"
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class ExportKind(StrEnum):
@@ -65,7 +67,7 @@ class FullExport:
     """A request for the table as it was at `time`: all that was written before, nothing written at it.
 
     Raises:
-        ValueError: If the time has a fraction of a second or no time zone.
+        ValueError: If the time has a fraction of a millisecond or no time zone.
     """
 
     table: SourceTable
@@ -73,7 +75,7 @@ class FullExport:
     kind: Literal[ExportKind.FULL] = ExportKind.FULL
 
     def __post_init__(self) -> None:
-        _require_whole_seconds(self.time)
+        _require_whole_milliseconds(self.time)
 
     @property
     def label(self) -> str:
@@ -89,7 +91,7 @@ class IncrementalExport:
     """A request for what changed in `window`.
 
     Raises:
-        ValueError: If a bound has a fraction of a second, or the window is shorter than 15 minutes or longer
+        ValueError: If a bound has a fraction of a millisecond, or the window is shorter than 15 minutes or longer
             than 24 hours (AWS: S3DataExport_Requesting).
     """
 
@@ -99,9 +101,9 @@ class IncrementalExport:
     kind: Literal[ExportKind.INCREMENTAL] = ExportKind.INCREMENTAL
 
     def __post_init__(self) -> None:
-        _require_whole_seconds(self.window.start)
-        _require_whole_seconds(self.window.end)
-        if not QUARTER_HOUR <= self.window.duration <= LONGEST_EXPORT:
+        _require_whole_milliseconds(self.window.start)
+        _require_whole_milliseconds(self.window.end)
+        if not can_be_exported(self.window):
             raise ValueError(
                 f"the window {self.window} lasts {self.window.duration}; "
                 "DynamoDB exports between 15 minutes and 24 hours incrementally"
@@ -119,6 +121,30 @@ class IncrementalExport:
 ExportRequest = FullExport | IncrementalExport
 
 
+@dataclass(frozen=True)
+class AdoptedExport:
+    """A completed export that somebody else has made, wherever it is, and that counts like one of ours.
+
+    Args:
+        bucket: The bucket that holds it.
+        manifest_key: The key of its `manifest-summary.json`.
+        covers: The time of a full export, or the window of an incremental one.
+    """
+
+    bucket: str
+    manifest_key: str
+    covers: datetime | Window
+
+    def answers(self, request: ExportRequest) -> bool:
+        """Tell whether it is what a request asks for."""
+        return self.covers == (request.time if isinstance(request, FullExport) else request.window)
+
+
+def can_be_exported(window: Window) -> bool:
+    """Tell whether DynamoDB exports windows of this length (AWS: ServiceQuotas, limits-table-export)."""
+    return QUARTER_HOUR <= window.duration <= LONGEST_EXPORT
+
+
 def export_prefix(request: ExportRequest, destination: Destination) -> str:
     """Return the S3 prefix that belongs to this request alone: table, kind and window, readable by people.
 
@@ -134,12 +160,13 @@ def kind_prefix(table: SourceTable, kind: ExportKind, destination: Destination) 
 
 
 def window_of_label(label: str) -> Window | None:
-    """Return the window that a label of an incremental export tells, or None if it is no such label."""
+    """Return the window that a label of an incremental export tells, or None if it can't be one's label."""
     start, _, end = label.partition("-")
     try:
-        return Window(_read_compact(start), _read_compact(end))
+        window = Window(_read_compact(start), _read_compact(end))
     except ValueError:
         return None
+    return window if can_be_exported(window) else None
 
 
 def client_token(request: ExportRequest, attempt: int, destination: Destination | None = None) -> str:
@@ -158,17 +185,25 @@ def client_token(request: ExportRequest, attempt: int, destination: Destination 
     return str(uuid.uuid5(_TOKENS, name))
 
 
-def _require_whole_seconds(time: datetime) -> None:
+def _require_whole_milliseconds(time: datetime) -> None:
     if time.tzinfo is None or time.utcoffset() != timedelta(0):
         raise ValueError(f"the export time {time!r} must be an aware UTC time")
-    if time.microsecond:
-        raise ValueError(f"the export time {time.isoformat()} must be whole seconds")
+    if time.microsecond % 1000:
+        raise ValueError(f"the export time {time.isoformat()} must be whole milliseconds")
 
 
 def compact_time(time: datetime) -> str:
-    """Write a UTC time as paths carry it, such as `20261124T181500Z`; such texts sort as their times do."""
-    return time.strftime(_COMPACT)
+    """Write a UTC time as paths carry it, such as `20261124T181500Z`; the texts of whole seconds sort as they do.
+
+    Only the time of an adopted export has milliseconds: `20261124T181500.123Z`.
+    """
+    fraction = f".{time.microsecond // 1000:03}" if time.microsecond else ""
+    return f"{time.strftime(_COMPACT)}{fraction}Z"
 
 
 def _read_compact(text: str) -> datetime:
-    return datetime.strptime(text, _COMPACT).replace(tzinfo=UTC)
+    seconds, dot, fraction = text.removesuffix("Z").partition(".")
+    time = datetime.strptime(seconds, _COMPACT).replace(tzinfo=UTC)
+    if not text.endswith("Z") or (dot and not re.fullmatch(r"\d{3}", fraction, re.ASCII)):
+        raise ValueError(f"{text!r} is no time as paths carry it")
+    return time + int(fraction or 0) * _MILLISECOND

@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ddb_lake.config import RecoveryPolicy, Settings, TableSettings
+from ddb_lake.exports import AdoptedExport
+from ddb_lake.windows import Window
 
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 
@@ -56,6 +58,7 @@ def _resources(settings: Settings, account: str) -> dict[str, list[str]]:
     """Return what each placeholder stands for."""
     tables = {_table_arn(table, account) for table in settings.tables}
     recovered = {_table_arn(each, account) for each in settings.tables if each.recovery is RecoveryPolicy.ENABLE}
+    adopted = [(table, export) for table in settings.tables for export in table.adopted]
     lake = urlsplit(settings.lake.uri)
     on_s3 = lake.scheme == "s3"
     folder = f"{lake.path.strip('/')}/" if lake.path.strip("/") else ""
@@ -65,8 +68,12 @@ def _resources(settings: Settings, account: str) -> dict[str, list[str]]:
         "tables": sorted(tables),
         "tables_to_recover": sorted(recovered),
         "exports": sorted(f"{arn}/export/*" for arn in tables),
-        "export_buckets": sorted({_bucket_arn(table) for table in settings.tables}),
+        "export_buckets": sorted(
+            {_bucket_arn(table, table.bucket) for table in settings.tables}
+            | {_bucket_arn(table, export.bucket) for table, export in adopted}
+        ),
         "export_objects": sorted({_exports_of(table) for table in settings.tables}),
+        "adopted_objects": sorted({name for table, export in adopted for name in _objects_of(table, export)}),
         **_keys(settings, account),
         "lake_bucket": [bucket] if on_s3 else [],
         "lake_objects": [f"{bucket}/{folder}*"] if on_s3 else [],
@@ -79,8 +86,8 @@ def _table_arn(table: TableSettings, account: str) -> str:
     return f"arn:{table.partition}:dynamodb:{table.region}:{account}:table/{table.table}"
 
 
-def _bucket_arn(table: TableSettings) -> str:
-    return f"arn:{table.partition}:s3:::{table.bucket}"
+def _bucket_arn(table: TableSettings, bucket: str) -> str:
+    return f"arn:{table.partition}:s3:::{bucket}"
 
 
 def _keys(settings: Settings, account: str) -> dict[str, list[str]]:
@@ -114,4 +121,11 @@ def _keys(settings: Settings, account: str) -> dict[str, list[str]]:
 def _exports_of(table: TableSettings) -> str:
     """Return the objects of a table's exports: they lie under its own name in the destination."""
     folder = f"{table.prefix}/" if table.prefix else ""
-    return f"{_bucket_arn(table)}/{folder}{table.table.rpartition('/')[2]}/*"
+    return f"{_bucket_arn(table, table.bucket)}/{folder}{table.table.rpartition('/')[2]}/*"
+
+
+def _objects_of(table: TableSettings, export: AdoptedExport) -> list[str]:
+    """Return an adopted export's objects: in its own folder, and those of an incremental one in a shared one too."""
+    folder = export.manifest_key.rpartition("/")[0]
+    folders = [folder, f"{folder.rpartition('/')[0]}/data"] if isinstance(export.covers, Window) else [folder]
+    return [f"{_bucket_arn(table, export.bucket)}/{each}/*" for each in folders]

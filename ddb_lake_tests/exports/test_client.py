@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.stub import Stubber
 
 from ddb_lake.exports import (
     Destination,
@@ -150,6 +151,28 @@ def test_an_export_that_dynamodb_has_forgotten_is_known_by_its_manifest(cloud, c
     assert found.export_id == forgotten_id
     assert found.manifest_key == f"{prefix}/{forgotten_id}/manifest-summary.json"
     assert client.read_manifest(request, found).window == FIRST
+
+
+@pytest.mark.parametrize(
+    ("described", "reason"),
+    [
+        ({"FilterSpecification": {"FilterExpression": "a = :b"}}, "is filtered, so it does not hold everything"),
+        ({"ExportFormat": "ION"}, "is in the format ION; ddb_lake reads DYNAMODB_JSON only"),
+    ],
+)
+def test_an_export_of_a_part_or_in_another_format_does_not_answer_a_request(cloud, client, table, described, reason):
+    request = IncrementalExport(table, FIRST)
+    arn = client.ensure(request).arn
+    answer = {"ExportDescription": {**cloud.describe({"ExportArn": arn}), **described}}
+    with Stubber(cloud.dynamodb) as answers:
+        answers.add_response("describe_export", answer)
+        assert client.find(request) == ()
+    (passed_over,) = client.passed_over
+    assert passed_over.endswith(f"{export_id(arn)}/ {reason}")
+
+
+def export_id(arn: str) -> str:
+    return arn.rpartition("/")[2]
 
 
 def test_a_table_re_created_under_the_same_name_finds_none_of_the_old_ones_exports(cloud, client, table):

@@ -47,8 +47,27 @@ def test_a_prefix_tells_table_kind_and_window(request_, destination, prefix):
 
 def test_a_label_is_read_back_as_its_window():
     assert window_of_label(IncrementalExport(TABLE, QUARTER).label) == QUARTER
-    assert window_of_label("data") is None
-    assert window_of_label("20261124T120000Z") is None
+    odd = Window(NOON + timedelta(milliseconds=7), NOON + timedelta(minutes=30))
+    assert IncrementalExport(TABLE, odd).label == "20261124T120000.007Z-20261124T123000Z"
+    assert window_of_label(IncrementalExport(TABLE, odd).label) == odd
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "data",
+        "",
+        "20261124T120000Z",
+        "20261124T120000-20261124T121500Z",
+        "20261124T120000.1Z-20261124T123000Z",
+        "20261124T120000.Z-20261124T123000Z",
+        "20261124T120000Z-20261124T121459Z",
+        "20261124T120000Z-20261125T120001Z",
+        "20261124T120000Z-20261124T120000Z",
+    ],
+)
+def test_what_can_not_be_an_exports_label_is_none(label):
+    assert window_of_label(label) is None
 
 
 def test_the_same_attempt_has_the_same_token():
@@ -74,12 +93,12 @@ def test_another_attempt_window_kind_or_table_has_another_token(other):
 @pytest.mark.parametrize(
     ("build", "problem"),
     [
-        (lambda: FullExport(TABLE, NOON + timedelta(milliseconds=1)), "whole seconds"),
+        (lambda: FullExport(TABLE, NOON + timedelta(microseconds=1)), "whole milliseconds"),
         (lambda: FullExport(TABLE, NOON.replace(tzinfo=None)), "aware UTC"),
         (lambda: FullExport(TABLE, NOON.astimezone(timezone(timedelta(hours=1)))), "aware UTC"),
         (lambda: IncrementalExport(TABLE, Window(NOON, NOON + timedelta(minutes=14, seconds=59))), "15 minutes"),
         (lambda: IncrementalExport(TABLE, Window(NOON, NOON + timedelta(hours=24, seconds=1))), "24 hours"),
-        (lambda: IncrementalExport(TABLE, Window(NOON, NOON + timedelta(minutes=20.00001))), "whole seconds"),
+        (lambda: IncrementalExport(TABLE, Window(NOON, NOON + timedelta(minutes=20.00001))), "whole milliseconds"),
     ],
 )
 def test_what_dynamodb_would_refuse_is_refused_at_once(build, problem):
