@@ -18,7 +18,7 @@ from ddb_lake.exports import ExportClient
 from ddb_lake.exports.errors import translate
 from ddb_lake.orphans import record_process
 from ddb_lake.pipeline import Pipeline
-from ddb_lake.replica import Location
+from ddb_lake.replica import Location, SessionCredentials
 
 _LOG = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class Lake(dg.ConfigurableResource):
 
     def locate(self, table: TableSettings, name: str) -> Location:
         """Return the location of a source table's Delta table of a name, see `Pipeline`."""
-        return Location(f"{self.uri}/{table.name}/{name}", self._storage_options)
+        return Location(f"{self.uri}/{table.name}/{name}", self._storage_options, self._credentials)
 
     @cached_property
     def _session(self) -> boto3.Session:
@@ -138,7 +138,7 @@ class Lake(dg.ConfigurableResource):
 
     @property
     def _storage_options(self) -> dict[str, str]:
-        """The options for object storage; credentials are asked for anew each time, since they expire."""
+        """The options for object storage, without keys that may expire."""
         if not self.uri.startswith("s3://"):
             return {}
         if self.endpoint_url:
@@ -149,15 +149,13 @@ class Lake(dg.ConfigurableResource):
                 "AWS_ACCESS_KEY_ID": EMBEDDED_KEY,
                 "AWS_SECRET_ACCESS_KEY": EMBEDDED_KEY,
             }
-        options = {"AWS_REGION": self._session.region_name or "us-east-1"}
-        if credentials := self._session.get_credentials():
-            frozen = credentials.get_frozen_credentials()
-            if frozen.access_key and frozen.secret_key:
-                options["AWS_ACCESS_KEY_ID"] = frozen.access_key
-                options["AWS_SECRET_ACCESS_KEY"] = frozen.secret_key
-            if frozen.token:
-                options["AWS_SESSION_TOKEN"] = frozen.token
-        return options
+        return {"AWS_REGION": self._session.region_name or "us-east-1"}
+
+    @property
+    def _credentials(self) -> SessionCredentials | None:
+        """What gives the keys of the real S3."""
+        real_s3 = self.uri.startswith("s3://") and not self.endpoint_url
+        return SessionCredentials(self._session) if real_s3 else None
 
 
 def open_pipeline(table: TableSettings, exports: DynamoDBExports, lake: Lake) -> Pipeline:

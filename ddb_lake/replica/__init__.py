@@ -6,10 +6,10 @@ Pure of Dagster and of how exports are made or decoded: windows, frames and colu
 from ddb_lake.replica.bootstrap import StagedBootstrap, StagedShard
 from ddb_lake.replica.change_log import ChangeLog, ChangeLogCommit, StagedChanges
 from ddb_lake.replica.columns import Column
-from ddb_lake.replica.location import Location
+from ddb_lake.replica.location import Location, SessionCredentials
 from ddb_lake.replica.maintenance import MaintenanceReport
 from ddb_lake.replica.partitioning import DatePart, HashBucket, PartitionColumn
-from ddb_lake.replica.replica import BootstrapCommit, Replica, ReplicaCommit
+from ddb_lake.replica.replica import BootstrapCommit, Replica, ReplicaCommit, ReplicaState
 from ddb_lake.replica.strategy import Strategy
 
 __all__ = [
@@ -24,6 +24,8 @@ __all__ = [
     "PartitionColumn",
     "Replica",
     "ReplicaCommit",
+    "ReplicaState",
+    "SessionCredentials",
     "StagedBootstrap",
     "StagedChanges",
     "StagedShard",

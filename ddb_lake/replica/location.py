@@ -3,18 +3,20 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote, urlsplit
 
+import boto3
+from botocore.exceptions import BotoCoreError
 from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import LocalStore, S3Store
 
-from ddb_lake.replica.errors import UnsupportedLocation
+from ddb_lake.replica.errors import StorageFailed, UnsupportedLocation
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig, S3Config
+    from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential
 
 DELTA_ONLY_OPTIONS = frozenset(
     {
@@ -58,6 +60,68 @@ KEY_OPTIONS = frozenset({"aws_access_key_id", "access_key_id", "aws_skip_signatu
 """Options that settle how requests are signed; without one of them boto3's chain of credentials does."""
 
 
+VALID_FOR = timedelta(minutes=10)
+"""How long keys from botocore are good at least: it renews them when less is left (`RefreshableCredentials`).
+
+obstore asks anew when less than five minutes of that are left, polars when it is over.
+"""
+
+
+class SessionCredentials:
+    """The keys of a boto3 session: asked for anew each time, since those of roles and sign-ons expire.
+
+    A long step outlives them, so nothing may keep a copy for longer than `VALID_FOR`.
+
+    Args:
+        session: Renews them as it was configured, by its profile, role or container.
+    """
+
+    def __init__(self, session: boto3.Session) -> None:
+        self._session = session
+
+    def current(self) -> tuple[str, str, str | None]:
+        """Return access key, secret and perhaps session token, good for `VALID_FOR`.
+
+        Raises:
+            StorageFailed: If there are none, or they can't be renewed.
+        """
+        try:
+            credentials = self._session.get_credentials()
+            frozen = None if credentials is None else credentials.get_frozen_credentials()
+        except (BotoCoreError, RuntimeError) as error:  # a RuntimeError where what was renewed has expired as well
+            raise StorageFailed(
+                f"the credentials of {self._who} can't be renewed: {' '.join(str(error).split())}; sign on again or "
+                "mend their source, and run it again: nothing is half-committed"
+            ) from error
+        if frozen is None or not frozen.access_key or not frozen.secret_key:
+            raise StorageFailed(
+                f"there are no credentials of {self._who} to reach S3 with: give some by the standard AWS variables, "
+                "a profile or a role"
+            )
+        return frozen.access_key, frozen.secret_key, frozen.token
+
+    @property
+    def _who(self) -> str:
+        return f"the AWS profile {self._session.profile_name!r}"
+
+    def options(self) -> dict[str, str]:
+        """Return them as delta-rs takes them: for one call, not to be kept."""
+        key, secret, token = self.current()
+        options = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+        return options if token is None else {**options, "AWS_SESSION_TOKEN": token}
+
+    def for_obstore(self) -> "S3Credential":
+        """Return them as obstore asks for them."""
+        expires_at = datetime.now(UTC) + VALID_FOR
+        key, secret, token = self.current()
+        return {"access_key_id": key, "secret_access_key": secret, "token": token, "expires_at": expires_at}
+
+    def for_polars(self) -> tuple[dict[str, str], int | None]:
+        """Return them as polars asks for them, with the time until when they are good, in seconds."""
+        until = int((datetime.now(UTC) + VALID_FOR).timestamp())
+        return {name.lower(): value for name, value in self.options().items()}, until
+
+
 @dataclass(frozen=True)
 class Location:
     """A Delta table's folder.
@@ -65,6 +129,7 @@ class Location:
     Args:
         uri: A local path, `file://` or `s3://bucket/folder`.
         storage_options: What delta-rs, polars and obstore need to reach it, such as `AWS_ENDPOINT_URL`.
+        credentials: Gives the keys for S3 where they may expire, in place of keys among the options.
 
     Raises:
         UnsupportedLocation: If the URI is of another kind, or names no folder.
@@ -72,6 +137,7 @@ class Location:
 
     uri: str
     storage_options: Mapping[str, str] = field(default_factory=dict[str, str])
+    credentials: SessionCredentials | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.uri)
@@ -89,7 +155,15 @@ class Location:
 
     @property
     def options(self) -> dict[str, str]:
-        """The storage options as delta-rs takes them; on S3 with limits on the time."""
+        """The storage options as delta-rs takes them; on S3 with limits on the time, and with keys that are good now.
+
+        For one call, not to be kept.
+        """
+        return {**self._lasting_options, **({} if self.credentials is None else self.credentials.options())}
+
+    @property
+    def _lasting_options(self) -> dict[str, str]:
+        """The same without keys that may expire."""
         if not self.uri.startswith("s3://"):
             return dict(self.storage_options)
         given = {name.lower().removeprefix("aws_") for name in self.storage_options}
@@ -98,8 +172,8 @@ class Location:
 
     @property
     def polars_options(self) -> dict[str, str | int]:
-        """The storage options as polars takes them."""
-        options: dict[str, str | int] = {**self.options}
+        """The storage options as polars takes them, without keys that may expire."""
+        options: dict[str, str | int] = {**self._lasting_options}
         if (limit := options.pop(RETRY_TIMEOUT, None)) is not None:
             options["retry_timeout_ms"] = round(_duration(str(limit)).total_seconds() * 1000)
         return options
@@ -109,7 +183,7 @@ class Location:
         if not self.uri.startswith("s3://"):
             return LocalStore(self.uri, mkdir=True)
         parts = urlsplit(self.uri)
-        options = {name.lower(): value for name, value in self.options.items()}
+        options = {name.lower(): value for name, value in self._lasting_options.items()}
         retries: RetryConfig = {"retry_timeout": _duration(options.pop(RETRY_TIMEOUT))}
         client = {
             plain: options.pop(name)
@@ -117,7 +191,10 @@ class Location:
             if (plain := name.removeprefix("aws_")) in HTTP_OPTIONS
         }
         config = {name: value for name, value in options.items() if name not in DELTA_ONLY_OPTIONS}
-        provider = None if KEY_OPTIONS & config.keys() else Boto3CredentialProvider()
+        if self.credentials is not None:
+            provider = self.credentials.for_obstore
+        else:
+            provider = None if KEY_OPTIONS & config.keys() else Boto3CredentialProvider(ttl=VALID_FOR)
         return S3Store(
             parts.netloc,
             prefix=parts.path.strip("/"),

@@ -252,7 +252,16 @@ class Replica:
         table = delta.open_table(self.location)
         if table is None:
             raise self._not_bootstrapped()
-        return pl.scan_delta(table, storage_options=self.location.polars_options or None)
+        place = self.location
+        if place.credentials is None:
+            return pl.scan_delta(table, storage_options=place.polars_options or None)
+        # polars asks for keys itself only where it has opened the table.
+        return pl.scan_delta(
+            place.uri,
+            version=table.version(),
+            storage_options=place.polars_options,
+            credential_provider=place.credentials.for_polars,
+        )
 
     # Keeping it
 
