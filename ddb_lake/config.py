@@ -28,6 +28,7 @@ from ddb_lake.errors import ConfigError
 from ddb_lake.exports import AdoptedExport, Destination, ImageView, can_be_exported
 from ddb_lake.regions import partition_of, why_no_region
 from ddb_lake.replica import DatePart, HashBucket, PartitionColumn, Strategy
+from ddb_lake.replica.location import looks_partitioned, why_unreadable
 from ddb_lake.replica.partitioning import MOST_BUCKETS, Unit
 from ddb_lake.windows import (
     QUARTER_HOUR,
@@ -58,6 +59,9 @@ _KMS_KEY = re.compile(
 _MANIFEST = re.compile(
     r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([^\x00-\x1f]+/)?AWSDynamoDB/[^/\s]+/manifest-summary\.json"
 )
+_LONGEST_PREFIX = 512
+"""Bytes: a key of S3 has 1,024 at most, and table, window and file need up to half of them."""
+
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SECRET = re.compile(r"secret|password|token|access_key|credential", re.IGNORECASE)
 
@@ -110,6 +114,14 @@ def _bucket(value: object) -> str:
 def _prefix(value: object) -> str:
     if not isinstance(value, str) or value.startswith("/") or value.endswith("/") or "//" in value:
         raise ValueError("not a prefix; write it without a slash at either end, like exports/dynamodb")
+    if {".", ".."} & set(value.split("/")):
+        raise ValueError("not a prefix: HTTP clients resolve . and .., and would ask for other objects; remove them")
+    if not value.isprintable():
+        raise ValueError("not a prefix: it has control characters; remove them")
+    if wrong := [each for each in ("\\", "*", "?", "${") if each in value]:
+        raise ValueError(f"not a prefix: IAM policies and clients of S3 read {wrong[0]} as something else; remove it")
+    if len(value.encode()) > _LONGEST_PREFIX:
+        raise ValueError(f"longer than {_LONGEST_PREFIX} bytes, so that the keys of exports could be too long for S3")
     return value
 
 
@@ -160,7 +172,10 @@ def _lake_uri(value: object) -> str:
         re.match(r"[A-Za-z0-9]+:/", text) and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^@]*)?", text)
     ):
         raise ValueError("neither a local path nor an S3 URL; write it like ./lake or s3://bucket/prefix")
-    return text.rstrip("/")
+    text = text.rstrip("/") or "/"
+    if why := why_unreadable(text):
+        raise ValueError(why)
+    return text
 
 
 class AwsSettings(StrictModel):
@@ -401,7 +416,19 @@ class Settings(StrictModel):
                     "give one of them another alias"
                 )
             names[identifier] = table.name
+        if why := self.why_unreadable(self.lake.uri):
+            raise ValueError(f"lake: {self.lake.uri}: {why}")
         return self
+
+    def why_unreadable(self, uri: str) -> str | None:
+        """Return why not all readers could open the tables in a folder; None if they could."""
+        partitioned = [table.name for table in self.tables if table.partition_by]
+        if partitioned and looks_partitioned(uri):
+            return (
+                f"polars takes a folder like key=value for a partition column, and can't open the partitioned table "
+                f"{partitioned[0]} there; use another folder, or remove its partition_by"
+            )
+        return why_unreadable(uri)
 
 
 def load_settings(path: Path) -> Settings:
@@ -440,7 +467,13 @@ def load_settings(path: Path) -> Settings:
         raise ConfigError("\n".join(_explain(path, problem) for problem in error.errors())) from None
     if "://" in settings.lake.uri:
         return settings
-    uri = str((path.parent / Path(settings.lake.uri).expanduser()).resolve())
+    try:
+        # Without its symbolic links, as delta-rs opens it.
+        uri = str((path.parent / Path(settings.lake.uri).expanduser()).resolve())
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ConfigError(f"{path}: lake.uri: {settings.lake.uri!r}: can't be resolved: {error}") from error
+    if why := settings.why_unreadable(uri):
+        raise ConfigError(f"{path}: lake.uri: {settings.lake.uri!r} is {uri!r}: {why}")
     return settings.model_copy(update={"lake": settings.lake.model_copy(update={"uri": uri})})
 
 

@@ -8,6 +8,11 @@ UNICORN_INCREMENTAL = "AWSDynamoDB/01716791487000-6ddcf8cf/manifest-summary.json
 ALL_TYPES = "dynamodb-export/AWSDynamoDB/01715685260608-c488b4e1/manifest-summary.json"
 
 
+UNICORN_BUCKET = "unicornactiviti-data-export"
+ALL_TYPES_BUCKET = "test-bucket"
+"""The buckets that AWS wrote them to."""
+
+
 def upload(s3: Any, folder: Path, bucket: str) -> None:
     """Put every file below a folder into a bucket under the same key."""
     for path in sorted(folder.rglob("*")):

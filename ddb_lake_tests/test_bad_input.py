@@ -189,7 +189,7 @@ FULL_CASES: dict[str, tuple[Callable[[Objects], None], str, tuple[str, ...]]] = 
         lambda o: o.rewrite(o.with_line(1, BAD_TAG)), "initial_items", (".json.gz", "line 1", "incremental")
     ),
     "a line too many": (
-        lambda o: o.rewrite(gzip.compress(b"".join(o.lines() * 2))), "initial_items", ("the file has 2 lines but its manifest says 1",)
+        lambda o: o.rewrite(gzip.compress(b"".join(o.lines() * 2))), "initial_items", ("the file has 2 lines or more, but its manifest says 1",)
     ),
 }  # fmt: skip
 

@@ -26,7 +26,7 @@ from ddb_lake.keys import KeyAttribute
 from ddb_lake.replica import ChangeLog, Column, Location, Replica
 from ddb_lake.windows import to_us
 from ddb_lake_tests.cloud import BUCKET, Cloud
-from ddb_lake_tests.real import ALL_TYPES, UNICORN_FULL, UNICORN_INCREMENTAL, upload
+from ddb_lake_tests.real import ALL_TYPES, ALL_TYPES_BUCKET, UNICORN_BUCKET, UNICORN_FULL, UNICORN_INCREMENTAL, upload
 
 OTHER_BUCKET = "other"
 
@@ -40,8 +40,8 @@ class Unicorns:
         self.s3 = cloud.s3
         self.folder = folder
         self.before: dict[str, Any] = {}
-        self.full = read_manifest(cloud.s3, BUCKET, UNICORN_FULL)
-        self.incremental = read_manifest(cloud.s3, BUCKET, UNICORN_INCREMENTAL)
+        self.full = read_manifest(cloud.s3, BUCKET, UNICORN_FULL, original_bucket=UNICORN_BUCKET)
+        self.incremental = read_manifest(cloud.s3, BUCKET, UNICORN_INCREMENTAL, original_bucket=UNICORN_BUCKET)
         self.log = ChangeLog(Location(str(folder / "change_log")), self.full.table_id)
         self.replica = Replica(Location(str(folder / "replica")), self.full.table_id, self.log)
 
@@ -173,7 +173,7 @@ def test_the_replica_is_covered_to_the_exports_end(loaded):
 
 
 def test_all_ten_types_reach_the_replica(cloud, tmp_path):
-    manifest = read_manifest(cloud.s3, OTHER_BUCKET, ALL_TYPES)
+    manifest = read_manifest(cloud.s3, OTHER_BUCKET, ALL_TYPES, original_bucket=ALL_TYPES_BUCKET)
     (file,) = manifest.files
     local = ExportFile(file.uri, download(cloud.s3, file, manifest, tmp_path), file.item_count)
     assert manifest.time is not None

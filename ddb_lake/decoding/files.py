@@ -69,16 +69,20 @@ def read_blocks(file: ExportFile, block_bytes: int = BLOCK_BYTES) -> Iterator[Bl
     Raises:
         CorruptFile: If the gzip stream is truncated, damaged, followed by something else, or absent.
             (Several members, and zero bytes as padding after them, are gzip's own.)
-        ItemCountMismatch: At the end, if the number of lines is not the manifest's.
+        ItemCountMismatch: If the number of lines is not the manifest's, and before more than a block of lines too
+            many is read.
         MalformedRecord: If a line is longer than any that DynamoDB can write.
     """
     lines = 0
     for block in _read_blocks(file, block_bytes):
         lines += block.lines
         yield block
+        if lines > file.item_count:
+            break  # what a few bytes of gzip unfold into may have no end
     if lines != file.item_count:
         raise ItemCountMismatch(
-            f"the file has {lines} lines but its manifest says {file.item_count}: restore the "
+            f"the file has {lines} lines{' or more,' if lines > file.item_count else ''} but its manifest says "
+            f"{file.item_count}: restore the "
             "object as DynamoDB wrote it, or export again",
             file.name,
             max(lines, 1),

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from ddb_lake.exports.errors import DataFileDamaged, translate
-from ddb_lake.exports.manifest import MENDING, DataFile, Manifest, missing_file
+from ddb_lake.exports.manifest import MENDING, DataFile, Manifest, missing_file, require_size
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -62,8 +62,10 @@ def download(s3: S3Client, file: DataFile, manifest: Manifest, folder: Path) -> 
 def _copy(s3: S3Client, file: DataFile, path: Path) -> str:
     """Write an object's bytes to a path and return their base64 MD5."""
     digest = hashlib.md5(usedforsecurity=False)
-    body = s3.get_object(Bucket=file.bucket, Key=file.key)["Body"]
+    answer = s3.get_object(Bucket=file.bucket, Key=file.key)
+    body = answer["Body"]
     with body, path.open("wb") as copy:
+        require_size(file, answer["ContentLength"])
         for chunk in body.iter_chunks(_CHUNK):
             digest.update(chunk)
             copy.write(chunk)

@@ -122,6 +122,45 @@ class SessionCredentials:
         return {name.lower(): value for name, value in self.options().items()}, until
 
 
+_LONGEST_FOLDER = 255
+"""Bytes of a folder's name, on the file systems of Linux and macOS."""
+
+_LONGEST_S3_FOLDER = 512
+"""Bytes of a lake's folder on S3: a key has 1,024 at most, and those of a table need up to half of them."""
+
+
+def why_unreadable(uri: str) -> str | None:
+    """Return why not all readers can open Delta tables in a folder; None if they can.
+
+    What polars, delta-rs and DuckDB make of each character was found out by trying: polars looks for the folder
+    `a%20b` where the table is in `a b`, and delta-rs can't write to a folder with a bracket.
+
+    Args:
+        uri: A local path, or `s3://bucket/folder`.
+    """
+    on_s3 = uri.startswith("s3://")
+    folder = uri.removeprefix("s3://").partition("/")[2] if on_s3 else uri
+    unreadable = sorted({char for char in folder if not ("!" <= char <= "~") or char in '"#%<>?[\\]^`{|}'})
+    if unreadable:
+        shown = " ".join("a space" if char == " " else ascii(char)[1:-1] for char in unreadable)
+        return (
+            f"readers such as polars, delta-rs and DuckDB don't open tables in a folder with {shown}; use another "
+            "folder, of a-z A-Z 0-9 . _ - (a table may be moved there as it is)"
+        )
+    if on_s3 and folder and {"", ".", ".."} & set(folder.split("/")):
+        return "a folder on S3 can't have an empty part, or one that is . or .."
+    if on_s3 and len(folder) > _LONGEST_S3_FOLDER:
+        return f"a folder on S3 can have {_LONGEST_S3_FOLDER} characters at most, since keys have a limit"
+    if not on_s3 and any(len(part) > _LONGEST_FOLDER for part in folder.split("/")):
+        return f"a folder's name can have {_LONGEST_FOLDER} characters at most"
+    return None
+
+
+def looks_partitioned(uri: str) -> bool:
+    """Tell whether a folder's path has a part like `key=value`, which polars takes for a partition column's value."""
+    return "=" in uri
+
+
 @dataclass(frozen=True)
 class Location:
     """A Delta table's folder.

@@ -5,8 +5,11 @@ import tracemalloc
 from itertools import chain
 from pathlib import Path
 
+import pytest
+
 from ddb_lake.decoding import ExportFile, ItemSchema, decode_changes, decode_items, learn_changes, learn_items
 from ddb_lake.decoding.decode import BLOCK_CELLS, BLOCK_ROWS
+from ddb_lake.decoding.errors import ItemCountMismatch
 from ddb_lake.decoding.files import BLOCK_BYTES, read_blocks
 from ddb_lake_tests.decoding.export_files import PK, change_line, item_line, items_of, write_items, write_lines
 
@@ -108,3 +111,14 @@ def test_an_empty_file_has_no_frames(tmp_path: Path) -> None:
     file = ExportFile("empty", path, 0)
     assert list(decode_items(file, SCHEMA, 0)) == []
     assert learn_items([file], SCHEMA) == SCHEMA
+
+
+def test_a_file_that_unfolds_into_more_lines_than_its_manifest_says_is_read_no_further(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.json.gz"
+    line = b'{"Item":{"pk":{"S":"a"}}}\n'
+    path.write_bytes(gzip.compress(line * (100 * BLOCK_BYTES // len(line)), 9))
+    assert path.stat().st_size < BLOCK_BYTES
+    blocks = read_blocks(ExportFile("bomb", path, 2))
+    assert next(blocks).first_line == 1
+    with pytest.raises(ItemCountMismatch, match="lines or more, but its manifest says 2"):
+        next(blocks)

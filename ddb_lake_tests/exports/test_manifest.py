@@ -17,12 +17,12 @@ from ddb_lake.exports import (
 from ddb_lake.windows import Window, parse_time
 from ddb_lake_tests.cloud import BUCKET, NOON
 from ddb_lake_tests.exports.test_client import FIRST, SECOND
-from ddb_lake_tests.real import ALL_TYPES, UNICORN_FULL, UNICORN_INCREMENTAL, upload
+from ddb_lake_tests.real import ALL_TYPES, ALL_TYPES_BUCKET, UNICORN_BUCKET, UNICORN_FULL, UNICORN_INCREMENTAL, upload
 
 
 def test_a_full_manifest_of_aws_is_verified(cloud, real_exports):
     upload(cloud.s3, real_exports / "unicorn_activities", BUCKET)
-    manifest = read_manifest(cloud.s3, BUCKET, UNICORN_FULL)
+    manifest = read_manifest(cloud.s3, BUCKET, UNICORN_FULL, original_bucket=UNICORN_BUCKET)
     assert manifest.kind is ExportKind.FULL
     assert (manifest.time, manifest.window) == (parse_time("2024-05-27T06:11:47.109Z"), None)
     assert manifest.table_id == "70ad931a-591d-41c1-a392-b48e4b2b8846"
@@ -36,7 +36,7 @@ def test_a_full_manifest_of_aws_is_verified(cloud, real_exports):
 
 def test_an_incremental_manifest_of_aws_names_its_files_in_the_shared_folder(cloud, real_exports):
     upload(cloud.s3, real_exports / "unicorn_activities", BUCKET)
-    manifest = read_manifest(cloud.s3, BUCKET, UNICORN_INCREMENTAL)
+    manifest = read_manifest(cloud.s3, BUCKET, UNICORN_INCREMENTAL, original_bucket=UNICORN_BUCKET)
     assert manifest.kind is ExportKind.INCREMENTAL
     assert manifest.window == Window(parse_time("2024-05-27T06:11:47.109Z"), parse_time("2024-05-27T06:26:47.109Z"))
     assert manifest.view is ImageView.NEW_AND_OLD_IMAGES
@@ -46,7 +46,7 @@ def test_an_incremental_manifest_of_aws_names_its_files_in_the_shared_folder(clo
 
 def test_a_manifest_without_checksum_files_is_unverifiable_and_no_more(cloud, real_exports):
     upload(cloud.s3, real_exports / "all_types", BUCKET)
-    manifest = read_manifest(cloud.s3, BUCKET, ALL_TYPES)
+    manifest = read_manifest(cloud.s3, BUCKET, ALL_TYPES, original_bucket=ALL_TYPES_BUCKET)
     assert manifest.verification is Verification.UNVERIFIABLE
     assert manifest.item_count == 3
 
