@@ -104,7 +104,8 @@ class TableDecoder:
         """
         kept = self._change_log.columns()
         names = {column.name for column in kept}
-        known = (*kept, *(column for column in pending if column.name not in names))
+        # Each of them has the columns of those before it, too.
+        known = (*kept, *{column.name: column for column in pending if column.name not in names}.values())
         target = self._target(self._schema_of(known), known, since)
         learned = not target.columns
         if learned:
