@@ -108,6 +108,12 @@ class DynamoDB:
             return self._writes.serve(region, operation, request)
         if operation in self._tables_served:
             return self._tables_served[operation](region, request)
+        if operation.endswith("TimeToLive") and self._tables.find(region, request.get("TableName")) is None:
+            # moto's error has a code that no client knows.
+            raise AwsError(
+                "ResourceNotFoundException",
+                f"Requested resource not found: Table: {request.get('TableName')} not found",
+            )
         if operation in _TABLE_CHANGES:
             return self._change_table(region, operation, request)
         if operation in self._partiql.operations:
@@ -120,6 +126,8 @@ class DynamoDB:
         )
 
     def _create_table(self, region: str, request: Any) -> Answer:
+        if isinstance(request.get("TableName"), str):  # which may be the ARN that the table will have
+            request["TableName"] = self._tables.resolve(region, request["TableName"])
         _check_table_name(request.get("TableName"))
         answer = self._moto.dynamodb(region, "CreateTable", request)
         if answer.status != 200:

@@ -1,4 +1,4 @@
-"""Parsing PartiQL's writing statements in the grammar that DynamoDB documents ("PartiQL reference").
+"""Parsing PartiQL's statements in the grammar that DynamoDB documents ("PartiQL reference").
 
 What isn't in it is refused, never guessed at.
 """
@@ -28,6 +28,7 @@ from ddb_lake.embedded_aws.partiql_statements import (
     Path,
     Removal,
     Returning,
+    Select,
     Statement,
     Sum,
     Update,
@@ -62,7 +63,7 @@ def first_word(statement: str) -> str:
 
 
 def parse(statement: str, parameters: Sequence[Any]) -> Statement:
-    """Parse a statement that writes, or an EXISTS.
+    """Parse a statement.
 
     Args:
         statement: Its text.
@@ -92,6 +93,8 @@ class _Parser:
                 parsed = self._delete()
             case "EXISTS":
                 parsed = self._exists()
+            case "SELECT":
+                parsed = self._select()
             case _:
                 self._at = 0
                 raise self._unexpected("a statement")
@@ -138,6 +141,25 @@ class _Parser:
         table, where = self._table(), self._where()
         self._expect(")")
         return Exists(table, where)
+
+    def _select(self) -> Select:
+        paths = None if self._take("*") else tuple(self._separated(self._path))
+        self._expect("FROM")
+        table = self._name()
+        index = self._name() if self._take(".") else None
+        where = self._alternatives() if self._take("WHERE") else None
+        order: list[tuple[str, bool]] = []
+        if self._take("ORDER"):
+            self._expect("BY")
+            order = self._separated(self._order)
+        return Select(paths, table, index, where, tuple(order))
+
+    def _order(self) -> tuple[str, bool]:
+        name = self._name()
+        descends = self._take("DESC")
+        if not descends:
+            self._take("ASC")
+        return name, descends
 
     def _assignment(self) -> Assignment:
         path = self._path()

@@ -1,4 +1,4 @@
-"""PartiQL's writing statements, parsed: what they would write, where, and on which condition."""
+"""PartiQL's statements, parsed: what they would read or write, where, and on which condition."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -144,4 +144,23 @@ class Exists:
     where: Condition
 
 
-Statement = Insert | Update | Delete | Exists
+@dataclass(frozen=True)
+class Select:
+    """`SELECT … FROM table.index WHERE … ORDER BY …`.
+
+    Attributes:
+        paths: What is read of each item; None for all of it.
+        table: The table.
+        index: A secondary index of it, or None.
+        where: Which items, or None for all.
+        order: The attributes that they are ordered by, each with whether it descends.
+    """
+
+    paths: tuple[Path, ...] | None
+    table: str
+    index: str | None
+    where: Condition | None
+    order: tuple[tuple[str, bool], ...]
+
+
+Statement = Insert | Update | Delete | Exists | Select

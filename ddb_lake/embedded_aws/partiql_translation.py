@@ -1,7 +1,8 @@
-"""PartiQL's writing statements as the item operations that they stand for.
+"""PartiQL's statements as the operations that they stand for.
 
 DynamoDB's PartiQL writes one item a statement, so each is a PutItem, UpdateItem or DeleteItem with a condition.
-Translated so, they take the one way by which all writes are checked and journaled.
+Translated so, they take the one way by which all writes are checked and journaled. A SELECT is a Query where it names
+the partition key, else a Scan.
 """
 
 from collections.abc import Iterable
@@ -29,6 +30,7 @@ from ddb_lake.embedded_aws.partiql_statements import (
     Operand,
     Path,
     Removal,
+    Select,
     Statement,
     Sum,
     Update,
@@ -46,7 +48,7 @@ class ItemRequest:
 
 
 def translate(statement: Statement, key: KeySchema) -> ItemRequest:
-    """Return the item operation that a statement stands for.
+    """Return the item operation that a statement that writes stands for.
 
     Args:
         statement: The statement.
@@ -79,17 +81,142 @@ def translate(statement: Statement, key: KeySchema) -> ItemRequest:
             found, rest = _split(where, key)
             condition = " AND ".join((f"attribute_exists({here})", *expressions.groups(rest)))
             return _request("ConditionCheck", table, {"Key": found}, condition, expressions)
+        case Select():
+            raise validation("Statements that read and statements that write can't be mixed in one request")
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """A Query or Scan and its parameters, but for `TableName`."""
+
+    operation: Literal["Query", "Scan"]
+    parameters: dict[str, Any]
+
+
+def translate_select(statement: Select, key: KeySchema) -> ReadRequest:
+    """Return the operation that a SELECT stands for; the projection is left to `project`.
+
+    Args:
+        statement: The statement.
+        key: The primary key of its table or index.
+
+    Raises:
+        AwsError: A ValidationException if it orders items by what they are not stored by.
+    """
+    expressions = _Expressions()
+    where = statement.where
+    conditions = list(where.conditions) if isinstance(where, AllHold) else [where] if where is not None else []
+    partition = next((each for each in conditions if _is_of_key(each, key.partition.name, ("=",))), None)
+    descends = _descends(statement, key, partition is not None)
+    rest = [each for each in conditions if each is not partition]
+    sort = None
+    if key.sort is not None:
+        sort = next((each for each in rest if _is_of_key(each, key.sort.name, _SORT_SIGNS)), None)
+    filters = [each for each in rest if each is not sort]
+    parameters: dict[str, Any] = {} if statement.index is None else {"IndexName": statement.index}
+    # A Query's filter must not name the key: what can't be said of it otherwise is filtered by a Scan.
+    if partition is not None and (statement.order or not any(_names(each) & {*key.names} for each in filters)):
+        groups = [expressions.condition(each) for each in (partition, sort) if each is not None]
+        parameters |= {"KeyConditionExpression": " AND ".join(groups), "ScanIndexForward": not descends}
+        operation: Literal["Query", "Scan"] = "Query"
+    else:
+        filters = conditions
+        operation = "Scan"
+    if filters:
+        parameters["FilterExpression"] = " AND ".join(expressions.groups(filters))
+    return ReadRequest(operation, {**parameters, **expressions.placeholders()})
+
+
+def key_of(statement: Select, key: KeySchema) -> dict[str, Any]:
+    """Return the primary key of the one item that a SELECT in a batch or a transaction reads.
+
+    Raises:
+        AwsError: A ValidationException if it names none, or asks for more.
+    """
+    if statement.where is None or statement.index is not None:
+        raise no_key()
+    found, rest = _split(statement.where, key)
+    if rest or statement.order:
+        raise validation(
+            "Select statements within BatchExecuteStatement must specify the primary key in the where clause."
+        )
+    return found
+
+
+def project(statement: Select, item: dict[str, Any]) -> dict[str, Any]:
+    """Return what a SELECT reads of an item; what isn't there is left out."""
+    if statement.paths is None:
+        return item
+    found: dict[str, Any] = {}
+    for path in statement.paths:
+        value: Any = {"M": item}
+        for part in path:
+            members = value.get("L" if isinstance(part, int) else "M", {})
+            held = (isinstance(part, int) and part < len(members)) or (isinstance(part, str) and part in members)
+            value = members[part] if held else {}
+        if value:
+            found[_shown_name(path)] = value
+    return found
+
+
+def _shown_name(path: Path) -> str:
+    name = max(place for place, part in enumerate(path) if isinstance(part, str))
+    return str(path[name]) + "".join(f"[{index}]" for index in path[name + 1 :])
+
+
+_SORT_SIGNS = ("=", "<", "<=", ">", ">=", "BETWEEN", "begins_with")
+
+
+def _is_of_key(condition: Condition, name: str, signs: tuple[str, ...]) -> bool:
+    """Tell whether a condition can stand in a Query's condition on the key: an attribute, a sign and constants."""
+    match condition:
+        case Comparison(sign, Attribute((str(attribute),)), Constant()):
+            return attribute == name and sign in signs
+        case Between(Attribute((str(attribute),)), Constant(), Constant()):
+            return attribute == name and "BETWEEN" in signs
+        case Call("begins_with", (Attribute((str(attribute),)), Constant())):
+            return attribute == name and "begins_with" in signs
+        case _:
+            return False
+
+
+def _descends(statement: Select, key: KeySchema, is_query: bool) -> bool:
+    if not statement.order:
+        return False
+    if not is_query:
+        raise validation("Must have WHERE clause in the statement when using ORDER BY clause.")
+    for name, _ in statement.order:
+        if name not in key.names:
+            raise validation(f"Variable reference {name} in ORDER BY clause must be part of the primary key")
+    return statement.order[-1][1]
+
+
+def _names(condition: Condition | Operand) -> set[str]:
+    """Return the attributes that a condition is about."""
+    match condition:
+        case Attribute(path):
+            return {str(path[0])}
+        case Constant():
+            return set()
+        case Comparison(_, left, right) | Sum(_, left, right):
+            return _names(left) | _names(right)
+        case Between(operand, low, high):
+            return _names(operand) | _names(low) | _names(high)
+        case OneOf(operand, options):
+            return _names(operand).union(*map(_names, options))
+        case Call(_, arguments):
+            return set[str]().union(*map(_names, arguments))
+        case Not(inner):
+            return _names(inner)
+        case AllHold(conditions) | OneHolds(conditions):
+            return set[str]().union(*map(_names, conditions))
 
 
 def _request(
     operation: ItemOperation, table: str, parameters: dict[str, Any], condition: str, expressions: "_Expressions"
 ) -> ItemRequest:
-    placeholders = {
-        "ExpressionAttributeNames": expressions.names,
-        "ExpressionAttributeValues": expressions.values,
-    }
-    used = {name: values for name, values in placeholders.items() if values}
-    return ItemRequest(operation, {"TableName": table, **parameters, "ConditionExpression": condition, **used})
+    named = {"TableName": table, **parameters, "ConditionExpression": condition}
+    return ItemRequest(operation, {**named, **expressions.placeholders()})
 
 
 def _split(where: Condition, key: KeySchema) -> tuple[dict[str, Any], list[Condition]]:
@@ -115,6 +242,11 @@ class _Expressions:
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
         self.values: dict[str, Any] = {}
+
+    def placeholders(self) -> dict[str, Any]:
+        """Return the request members that say what the placeholders stand for."""
+        every = {"ExpressionAttributeNames": self.names, "ExpressionAttributeValues": self.values}
+        return {name: values for name, values in every.items() if values}
 
     def groups(self, conditions: Iterable[Condition]) -> list[str]:
         return [self.group(each) for each in conditions]

@@ -275,9 +275,134 @@ def test_reads_and_writes_are_not_mixed(cloud: Cloud, table: str) -> None:
         cloud.dynamodb.execute_transaction(TransactStatements=statements)
 
 
-def test_partiql_reads(cloud: Cloud, table: str) -> None:
-    cloud.put("a", 1)
-    assert by_key(run(cloud, f'SELECT * FROM "{TABLE}"')).keys() == {"a"}
+SELECTS: list[tuple[str, list[Any], list[str]]] = [
+    ("", [], ["a1", "a2", "a3", "b1"]),
+    ("WHERE id = 'a'", [], ["a1", "a2", "a3"]),
+    ("WHERE id = ? AND at = ?", [{"S": "a"}, {"N": "2.0"}], ["a2"]),
+    ("WHERE at >= 2 AND id = 'a'", [], ["a2", "a3"]),
+    ("WHERE id = 'a' AND at BETWEEN 1 AND 2 AND odd = true", [], ["a1"]),
+    ("WHERE id = 'a' AND at > 1 AND at < 3", [], ["a2"]),
+    ("WHERE id = 'a' AND (at = 1 OR odd = false)", [], ["a1", "a2"]),
+    ("WHERE id IN ['a', 'c'] AND NOT at = 2", [], ["a1", "a3"]),
+    ("WHERE id = 'a' OR odd = true", [], ["a1", "a2", "a3", "b1"]),
+    ("WHERE m.S = 'it''s' AND size(M) = 1", [], ["a2"]),
+    ("WHERE nothing IS MISSING AND id = 'it''s'", [], []),
+    ("WHERE id = 'a' ORDER BY at DESC", [], ["a3", "a2", "a1"]),
+    ("WHERE id = 'a' AND at < 3 ORDER BY id, at ASC", [], ["a1", "a2"]),
+]
+
+
+@pytest.fixture
+def sorted_items(cloud: Cloud) -> dict[str, Any]:
+    """Items whose attributes' names differ in case only, or are type tags."""
+    cloud.create_table("sorted", sort="N")
+    items: dict[str, Any] = {}
+    for key, at in (("a", 1), ("a", 2), ("a", 3), ("b", 1)):
+        name = f"{key}{at}"
+        item: Any = {"id": {"S": key}, "at": {"N": str(at)}, "name": {"S": name}, "odd": {"BOOL": at % 2 == 1}}
+        item |= {"S": {"L": [{"L": []}, {"S": name}]}, "M": {"L": [{"M": {}}]}, "N": {"NULL": True}}
+        if at == 2:
+            item["m"] = {"M": {"S": {"S": "it's"}, "": {"N": "1"}}}
+        cloud.dynamodb.put_item(TableName="sorted", Item=item)
+        items[name] = item
+    return items
+
+
+@pytest.mark.parametrize(("clauses", "parameters", "names"), SELECTS, ids=[clauses for clauses, *_ in SELECTS])
+def test_a_select_finds_whole_items(
+    cloud: Cloud, sorted_items: dict[str, Any], clauses: str, parameters: list[Any], names: list[str]
+) -> None:
+    found = run(cloud, f'SELECT * FROM "sorted" {clauses}', *parameters)
+    if "ORDER" not in clauses:
+        found.sort(key=lambda item: item["name"]["S"])
+    assert found == [sorted_items[name] for name in names]
+
+
+def test_a_select_shows_what_it_names(cloud: Cloud, sorted_items: dict[str, Any]) -> None:
+    where = "FROM sorted WHERE id = 'a' AND at <= 2"
+    assert run(cloud, f"SELECT name, m.S, S[1], N {where}") == [
+        {"name": {"S": "a1"}, "S[1]": {"S": "a1"}, "N": {"NULL": True}},
+        {"name": {"S": "a2"}, "S": {"S": "it's"}, "S[1]": {"S": "a2"}, "N": {"NULL": True}},
+    ]
+    assert run(cloud, f"SELECT missing, at.x, name[0], S[7] {where}") == [{}, {}]
+
+
+def test_a_select_goes_on_where_it_ended(cloud: Cloud, sorted_items: dict[str, Any]) -> None:
+    found: list[str] = []
+    token: dict[str, Any] | None = {}
+    while token is not None:
+        answer: Any = cloud.dynamodb.execute_statement(Statement="SELECT name FROM sorted", Limit=3, **token)
+        assert len(answer["Items"]) <= 3
+        found += [item["name"]["S"] for item in answer["Items"]]
+        token = {"NextToken": answer["NextToken"]} if "NextToken" in answer else None
+    assert sorted(found) == sorted(sorted_items)
+    for wrong in ("none", "W10="):
+        with pytest.raises(ClientError, match="NextToken is invalid"):
+            cloud.dynamodb.execute_statement(Statement="SELECT * FROM sorted", NextToken=wrong)
+
+
+def test_a_select_from_an_index_and_by_a_table_s_arn(cloud: Cloud) -> None:
+    created: Any = cloud.dynamodb.create_table(
+        TableName="indexed",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[
+            {"AttributeName": "id", "AttributeType": "S"},
+            {"AttributeName": "value", "AttributeType": "N"},
+        ],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by-value",
+                "KeySchema": [{"AttributeName": "value", "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    for key, value in (("a", 1), ("b", 2), ("c", 1)):
+        cloud.put(key, value, "indexed")
+    assert by_key(run(cloud, """SELECT * FROM "indexed"."by-value" WHERE "value" = 1""")).keys() == {"a", "c"}
+    arn = created["TableDescription"]["TableArn"]
+    assert by_key(run(cloud, f"""SELECT * FROM "{arn}" WHERE id = 'b'""")).keys() == {"b"}
+    with pytest.raises(ClientError, match="does not have the specified index: none"):
+        run(cloud, "SELECT * FROM indexed.none")
+
+
+def test_selects_of_a_batch_and_of_a_transaction_read_one_item_each(
+    cloud: Cloud, sorted_items: dict[str, Any]
+) -> None:
+    texts = [
+        "SELECT * FROM sorted WHERE id = 'a' AND at = 2",
+        "SELECT name FROM sorted WHERE at = 1 AND id = 'b'",
+        "SELECT * FROM sorted WHERE id = 'c' AND at = 1",
+    ]
+    statements: Any = [{"Statement": text} for text in texts]
+    transacted = cloud.dynamodb.execute_transaction(TransactStatements=statements)["Responses"]
+    assert transacted == [{"Item": sorted_items["a2"]}, {"Item": {"name": {"S": "b1"}}}, {}]
+    wrong: Any = [
+        {"Statement": "SELECT * FROM sorted WHERE id = 'a'"},
+        {"Statement": "SELECT * FROM nothing WHERE id = 'a'"},
+    ]
+    batch: Any = cloud.dynamodb.batch_execute_statement(Statements=[*statements, *wrong])["Responses"]
+    assert batch[:3] == [{"TableName": "sorted", **response} for response in transacted]
+    assert [response["Error"]["Code"] for response in batch[3:]] == ["ValidationError", "ResourceNotFound"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("SELECT * FROM sorted ORDER BY at", "Must have WHERE clause"),
+        ("SELECT * FROM sorted WHERE id = 'a' ORDER BY name", "must be part of the primary key"),
+        ("SELECT name AS n FROM sorted", "wasn't well formed"),
+        ("SELECT count(*) FROM sorted", "wasn't well formed"),
+        ("SELECT * FROM sorted WHERE id = ?", "Number of parameters"),
+        ("SELECT * FROM nothing", "Requested resource not found"),
+    ],
+)
+def test_a_select_that_dynamodb_does_not_know_is_refused(
+    cloud: Cloud, sorted_items: dict[str, Any], statement: str, reason: str
+) -> None:
+    with pytest.raises(ClientError, match=reason):
+        run(cloud, statement)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,9 @@ READS: dict[str, Callable[[Cloud, Any], Any]] = {
     "BatchGetItem": lambda cloud, key: client(cloud).batch_get_item(RequestItems={TABLE: {"Keys": [{"id": key}]}})[
         "Responses"
     ][TABLE][0],
+    "PartiQL": lambda cloud, key: client(cloud).execute_statement(
+        Statement=f'SELECT * FROM "{TABLE}" WHERE id = ?', Parameters=[key]
+    )["Items"][0],
     "TransactGetItems": lambda cloud, key: client(cloud).transact_get_items(
         TransactItems=[{"Get": {"TableName": TABLE, "Key": {"id": key}}}]
     )["Responses"][0]["Item"],
