@@ -15,6 +15,7 @@ from ddb_lake.checks import COVERAGE, check_coverage
 from ddb_lake.config import TableSettings
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.exports import Export
+from ddb_lake.field_metadata import ATTRIBUTE
 from ddb_lake.partitions import INITIAL, initial_partition, window_of, window_partitions
 from ddb_lake.pipeline import Pipeline
 from ddb_lake.replica.errors import StorageFailed, TooManyConflicts
@@ -100,7 +101,7 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
             )
             commit = pipeline.commit_bootstrap()
             # From here on nothing may fail: the commit stands.
-            known = {column.name for column in commit.state.columns}
+            known = {column.metadata.get(ATTRIBUTE) for column in commit.state.columns}
             for part in table.partition_by:
                 if part.attribute is not None and part.attribute not in known:
                     context.log.warning(

@@ -29,7 +29,12 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _name(value: object) -> str:
+def attribute_name(value: object) -> str:
+    """Return an attribute's name as lake.yaml has it.
+
+    Raises:
+        ValueError: If YAML takes it for something else than a text.
+    """
     if isinstance(value, str):
         return value
     told = value.isoformat() if isinstance(value, date) else repr(value)
@@ -40,7 +45,7 @@ _KINDS: Mapping[type, str] = {bool: "truth value", int: "number", float: "number
 
 
 def _path(value: object) -> Path:
-    return parse_path(_name(value))
+    return parse_path(attribute_name(value))
 
 
 def _hint(value: object) -> str:
@@ -60,7 +65,7 @@ def _variable(value: object) -> str:
 
 def _named(value: object) -> object:
     for name in cast("dict[object, Any]", value) if isinstance(value, dict) else ():
-        _name(name)
+        attribute_name(name)
     return value
 
 

@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from ddb_lake.attribute_settings import AttributesSettings, StrictModel
+from ddb_lake.attribute_settings import AttributesSettings, StrictModel, attribute_name
 from ddb_lake.errors import ConfigError
 from ddb_lake.exports import AdoptedExport, Destination, ImageView, can_be_exported
 from ddb_lake.regions import partition_of, why_no_region
@@ -225,7 +225,7 @@ class PartitionRule(StrictModel):
     """One partition column: either a number of `buckets`, or a `unit` (year, month, day) of an attribute's time."""
 
     buckets: Annotated[int, Field(ge=2, le=MOST_BUCKETS)] | None = None
-    attribute: str | None = None
+    attribute: Annotated[str, BeforeValidator(attribute_name)] | None = None
     unit: Unit | None = None
 
     @model_validator(mode="after")

@@ -182,7 +182,8 @@ def test_of_each_languages_special_names_nothing_is_lost_on_the_whole_way(cloud:
     assert len(set(names)) == len(names)
     for strategy in Strategy:
         source = Source(cloud, tmp_path_factory.mktemp("special"), "id", None, names)
-        pipeline = source.opened(strategy=strategy)
+        rule = {"attribute": "^price$", "unit": "year"}
+        pipeline = source.opened(strategy=strategy, partition_by=[rule, {"buckets": 2}])
         follow(source, pipeline)
         attributes = {column.metadata["ddb_lake.attribute"] for column in pipeline.replica.columns()}
         assert attributes == {"id", *names}

@@ -264,7 +264,7 @@ def discard_shards(store: TableStore, shards: Iterable[StagedShard]) -> None:
 
 def _write_files(store: TableStore, staging: Staging, stem: str, frame: pl.DataFrame) -> Iterator[DataFile]:
     folder = f"bootstrap-{staging.export_id}/"
-    for partition, rows in split(frame, staging.partitioning):
+    for partition, rows in split(frame, staging.partitioning, staging.columns):
         within = folder + partition_folder(partition)
         if staging.strategy is Strategy.DELETION_VECTORS:
             yield write_indexed_file(store, within, stem, rows, partition, key_names(staging.columns, staging.where))

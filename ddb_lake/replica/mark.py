@@ -14,7 +14,7 @@ import polars as pl
 from deltalake import Schema
 from pyroaring import BitMap64
 
-from ddb_lake.replica.columns import DELETED, KEY_HASH, TIE_BREAK, WRITE_TIME
+from ddb_lake.replica.columns import DELETED, KEY_HASH, TIE_BREAK, WRITE_TIME, attribute_columns
 from ddb_lake.replica.commits import commit_on, physical_rows
 from ddb_lake.replica.data_files import (
     QUICK_LEVEL,
@@ -178,7 +178,7 @@ def write_images(
     columns = {name: t for name, t in pl.Schema(schema).items() if name not in snapshot.metadata.partition_columns}
     images = arrange(images, columns)
     files: list[DataFile] = []
-    for partition, rows in split(images, partitioning):
+    for partition, rows in split(images, partitioning, attribute_columns(schema)):
         file = write_indexed_file(store, partition_folder(partition), "part", rows, partition, keys, QUICK_LEVEL)
         files.append(file)
         paths += [file.path, segment_path(file.path)]

@@ -609,7 +609,8 @@ class Replica:
                 metadata = None
             else:
                 before = None
-            changes = with_partitions(changes, partitioning_of(schema, snapshot.metadata.partition_columns))
+            partitioning = partitioning_of(schema, snapshot.metadata.partition_columns)
+            changes = with_partitions(changes, partitioning, attribute_columns(schema))
             with self._columns_taken_back(snapshot, account, before):
                 table = delta.at_version(self.location, snapshot.number)
                 applied = merge_changes(self.location, table, changes, keys, note)

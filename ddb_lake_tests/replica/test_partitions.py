@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from ddb_lake.replica import ChangeLog, DatePart, HashBucket, Location, PartitionColumn, Replica
+from ddb_lake.replica import ChangeLog, Column, DatePart, HashBucket, Location, PartitionColumn, Replica
 from ddb_lake.replica.errors import InvalidColumn
 from ddb_lake.replica.folding import FoldPolicy
 from ddb_lake_tests.replica.histories import (
@@ -17,6 +17,7 @@ from ddb_lake_tests.replica.histories import (
     Lake,
     T,
     Wanted,
+    change_frame,
     delete,
     item_frame,
     minute,
@@ -104,7 +105,7 @@ def test_a_later_bootstrap_may_partition_otherwise(tmp_path: Path):
     ("partitioning", "message"),
     [
         ([HashBucket(1)], "1 buckets; write 2 to 1024"),
-        ([DatePart("seq", "day")], "column 'seq' is Int64"),
+        ([DatePart("seq", "day")], "attribute 'seq' has no texts \\('seq' is Int64"),
         ([BY_DAY, DatePart("id", "day")], "one rule of each kind"),
     ],
     ids=["one bucket", "not a text", "twice"],
@@ -130,3 +131,73 @@ def test_an_attribute_that_appears_late_has_no_partition_until_then(tmp_path: Pa
     tables.log.replace(window(0, 15), [frame])
     tables.replica.apply(window(0, 15))
     assert read_by_all(tables.replica.location.uri, names) == ordered([("a", None), ("b", "2026-11")])
+
+
+def attribute(name: str, arm: str, dtype: pl.DataType, attribute: str) -> Column:
+    return Column(name, dtype, {"ddb_lake.attribute": attribute, "ddb_lake.arm": arm})
+
+
+@pytest.mark.parametrize("name", ["created at", "^day$", "*", "a.b"])
+def test_the_attribute_counts_whatever_its_columns_are_called(tmp_path: Path, name: str):
+    """Here it is a number in some items, and its texts are in a column beside."""
+    columns = (
+        *COLUMNS,
+        attribute("a%20column", "int64", pl.Int64(), name),
+        attribute("a%20column__string", "string", pl.String(), name),
+        attribute(name.replace(" ", "+").replace(".", "+"), "string", pl.String(), "another attribute"),
+    )
+    tables = partitioned(tmp_path, DatePart(name, "day"))
+    tables.log.add_columns(columns)
+    items = item_frame({Key("a"): "0", Key("b"): "0", Key("c"): "0"}, columns=columns).with_columns(
+        pl.Series("a%20column", [None, 20261103, None], pl.Int64),
+        pl.Series("a%20column__string", ["2026-11-01T10:00", None, "2026-11-02"]),
+        pl.Series(columns[-1].name, ["2025-01-01"] * 3),
+    )
+    tables.replica.stage_bootstrap("01", T, columns, [("a", iter([items]))])
+    tables.replica.commit_bootstrap("01")
+    uri = tables.replica.location.uri
+    assert read_by_all(uri, ["id", "_part_day"]) == ordered([("a", "2026-11-01"), ("b", None), ("c", "2026-11-02")])
+    changes = change_frame([put("a", 1, "1"), put("b", 1, "1"), delete("c", 2)], columns).with_columns(
+        pl.Series("a%20column", [20261104, None, None], pl.Int64),
+        pl.Series("a%20column__string", [None, "2026-11-03T00:00Z", None]),
+        pl.Series(columns[-1].name, ["2025-01-01", "2025-01-01", None]),
+    )
+    tables.log.replace(window(0, 15), [changes])
+    tables.replica.apply(window(0, 15))
+    assert read_by_all(uri, ["id", "_part_day"]) == ordered([("a", None), ("b", "2026-11-03")])
+
+
+def test_a_table_that_was_partitioned_by_a_columns_name_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """So earlier versions understood the rule."""
+    old = DatePart("value", "day", by_column=True)
+    assert old.rule() == {"attribute": "value", "unit": "day"}, "as they wrote it"
+    partitioned(tmp_path, old).bootstrap({Key("a"): "2026-11-01"})
+    tables = partitioned(tmp_path, DatePart("another", "day"))
+    tables.decode(window(0, 15), [put("a", 1, "2026-11-02"), put("b", 1, "2026-11-03")])
+    tables.replica.apply(window(0, 15))
+    uri = tables.replica.location.uri
+    assert read_by_all(uri, NAMES) == [("a", "2026-11-02", "2026-11-02"), ("b", "2026-11-03", "2026-11-03")]
+    assert not caplog.records
+
+
+def test_a_table_that_was_partitioned_by_a_column_that_it_lacks_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    columns = (*COLUMNS, attribute("created%20at", "string", pl.String(), "created at"))
+    tables = partitioned(tmp_path, DatePart("created at", "day", by_column=True))
+    tables.log.add_columns(columns)
+    items = item_frame({Key("a"): "0"}, columns=columns).with_columns(pl.lit("2026-11-01").alias("created%20at"))
+    tables.replica.stage_bootstrap("01", T, columns, [("a", iter([items]))])
+    tables.replica.commit_bootstrap("01")
+    assert read_by_all(tables.replica.location.uri, ["id", "_part_day"]) == [("a", None)]
+    assert "partitioned by a column 'created at'" in caplog.text
+
+
+def test_an_attribute_that_was_only_null_so_far_may_get_a_time(tmp_path: Path):
+    columns = (*COLUMNS, attribute("late__null", "null", pl.Boolean(), "late"))
+    tables = partitioned(tmp_path, DatePart("late", "year"))
+    tables.log.add_columns(columns)
+    items = item_frame({Key("a"): "0"}, columns=columns).with_columns(pl.lit(True).alias("late__null"))
+    tables.replica.stage_bootstrap("01", T, columns, [("a", iter([items]))])
+    tables.replica.commit_bootstrap("01")
+    assert read_by_all(tables.replica.location.uri, ["id", "_part_year"]) == [("a", None)]
