@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ddb_lake.decoding.kernel.keyed_hash import siphash_texts
+from ddb_lake.replica.exact_names import column, pick
 
 Fingerprints = npt.NDArray[np.uint64]
 """A row of two words for each key."""
@@ -50,9 +51,8 @@ class KeyTexts:
         present = [name for name in sorted(set(keys)) if name in frame.columns]
         if not frame.height or not present:
             return KeyTexts(_unwritable(np.zeros(1, np.uint8)), _unwritable(np.zeros(frame.height + 1, np.int64)))
-        # By numbers: whatever a column is called, it is no pattern here.
-        values = pl.DataFrame([frame.get_column(name).alias(str(number)) for number, name in enumerate(present)])
-        parts = [_part(name, pl.col(str(number)), frame.schema[name]) for number, name in enumerate(present)]
+        values = pick(frame, present)
+        parts = [_part(name, column(name), dtype) for name, dtype in values.schema.items()]
         text = values.select(pl.concat_str(parts)).to_series()
         array = cast("Any", text.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()))  # pyarrow has no types
         _, bounds, data = array.buffers()
@@ -81,11 +81,11 @@ class KeyTexts:
         return found
 
 
-def _part(name: str, column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+def _part(name: str, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """Return a column's part of the key's text: its name, the length and the value; empty where it is null."""
-    text = column.bin.encode("hex") if dtype == pl.Binary() else column.cast(pl.String())
+    text = value.bin.encode("hex") if dtype == pl.Binary() else value.cast(pl.String())
     part = pl.concat_str(pl.lit(f"{name}\x00"), text.str.len_bytes().cast(pl.String()), pl.lit(":"), text)
-    return pl.when(column.is_null()).then(pl.lit("")).otherwise(part)
+    return pl.when(value.is_null()).then(pl.lit("")).otherwise(part)
 
 
 def _unwritable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
