@@ -173,9 +173,10 @@ def read_manifest(s3: S3Client, bucket: str, summary_key: str, *, original_bucke
     kind = ExportKind.INCREMENTAL if summary.get("exportType") == "INCREMENTAL_EXPORT" else ExportKind.FULL
     incremental = kind is ExportKind.INCREMENTAL
     files_bytes, files_check = _read_checked(s3, bucket, files_key, LARGEST_LISTING)
-    # Incremental exports share a folder of data files (AWS: S3DataExport.Output).
-    data_folder = f"{place['root'] if incremental else folder}data/"
-    files = _data_files(files_bytes, bucket, data_folder, f"s3://{bucket}/{files_key}")
+    # Full exports have a folder of their own, incremental ones share that beside it (AWS: S3DataExport.Output). Which
+    # kind was asked for is the caller's to check, and to say first.
+    folders = (f"{folder}data/", f"{place['root']}data/")
+    files = _data_files(files_bytes, bucket, folders, f"s3://{bucket}/{files_key}")
 
     item_count = get.count("itemCount", MOST_ITEMS)
     if (total := sum(file.item_count for file in files)) != item_count:
@@ -302,7 +303,7 @@ class _Fields:
         return Window(start, end)
 
 
-def _data_files(content: bytes, bucket: str, folder: str, uri: str) -> tuple[DataFile, ...]:
+def _data_files(content: bytes, bucket: str, folders: tuple[str, str], uri: str) -> tuple[DataFile, ...]:
     lines = content.splitlines()
     if len(lines) > MOST_FILES:
         raise ManifestDamaged(f"{uri}: {len(lines):,} lines, more than any export has files; {MENDING}")
@@ -310,8 +311,8 @@ def _data_files(content: bytes, bucket: str, folder: str, uri: str) -> tuple[Dat
     for number, line in enumerate(lines, start=1):
         get = _Fields(_parse(line, uri, number), f"{uri}, line {number}")
         key = get("dataFileS3Key", str)
-        why = _why_outside(key, folder)
-        if not why and not _FILE_NAME.fullmatch(key.removeprefix(folder)):
+        why = _why_outside(key, *folders)
+        if not why and not _FILE_NAME.fullmatch(key.removeprefix(folders[0]).removeprefix(folders[1])):
             why = f"is {_shown(key)}, whose name is not that of a data file (.json.gz)"
         if why:
             raise ManifestDamaged(f"{uri}, line {number}: dataFileS3Key {why}; it was not fetched; {MENDING}")
@@ -345,11 +346,11 @@ def _why_unsafe(key: str) -> str:
     return ""
 
 
-def _why_outside(key: str, folder: str) -> str:
-    """Return why a key may not be fetched as part of what lies under a folder; empty if it may."""
+def _why_outside(key: str, *folders: str) -> str:
+    """Return why a key may not be fetched as part of what lies under some folders; empty if it may."""
     if why := _why_unsafe(key):
         return why
-    return "" if key.startswith(folder) else f"is {_shown(key)}, which is not under {folder}"
+    return "" if key.startswith(folders) else f"is {_shown(key)}, which is not under {' or '.join(folders)}"
 
 
 def _shown(value: object) -> str:

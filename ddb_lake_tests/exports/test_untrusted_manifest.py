@@ -119,13 +119,6 @@ def test_a_data_file_has_the_name_of_one(client, forger):
         forger.refused(client, errors.ManifestDamaged, "whose name is not that of a data file")
 
 
-def test_a_full_exports_files_are_its_own_and_an_incremental_ones_are_in_the_shared_folder(client, forger):
-    name = forger.read(forger.files_key)[0]["dataFileS3Key"].rpartition("/")[2]
-    own, shared = f"{forger.folder}data/{name}", f"{forger.folder.rstrip('/').rpartition('/')[0]}/data/{name}"
-    forger.file(dataFileS3Key=shared if isinstance(forger.request, FullExport) else own)
-    forger.refused(client, errors.ManifestDamaged, "which is not under")
-
-
 @pytest.mark.parametrize("key", ["secret/manifest-files.json", "{folder}../../x.json", "{folder}..", ""])
 def test_a_list_of_files_outside_of_the_export_is_not_fetched(client, forger, key):
     wanted = key.format(folder=forger.folder)
