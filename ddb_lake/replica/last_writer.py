@@ -27,10 +27,10 @@ def last_changes(changes: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """Return each key's last change. Keys are equal where all of their columns are, null equal to null.
 
     Should two images of one microsecond have one tie-break, 64 bits that can be aimed at, that of the later export is
-    taken: which one it is depends on nothing but the exports.
+    taken: which one it is depends on nothing but the exports. An implied delete, which has no export, comes last.
     """
     order = [*ORDER, EXPORT] if EXPORT in changes.columns else ORDER
-    return changes.sort(order).unique(subset=columns(keys), keep="last", maintain_order=True)
+    return changes.sort(order, nulls_last=True).unique(subset=columns(keys), keep="last", maintain_order=True)
 
 
 def resolve_contradicted(

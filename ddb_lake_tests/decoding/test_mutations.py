@@ -25,7 +25,7 @@ from ddb_lake.decoding import (
     learn_changes,
     learn_items,
 )
-from ddb_lake.decoding.canonical import canonical_text, hash_text
+from ddb_lake.decoding.canonical import canonical_image, canonical_text, hash_text
 from ddb_lake.decoding.exact import change_normaliser, item_normaliser
 from ddb_lake.decoding.keys import KeyReader
 from ddb_lake.keys import KeyAttribute
@@ -161,7 +161,7 @@ def items_read(file: ExportFile, key: Key) -> Iterator[Any]:
     schema = learn_items([file], ItemSchema.empty(key), 1)
     for frame in decode_items(file, schema, 0, 1):
         for row in frame.iter_rows(named=True):
-            item = encode_item(row, schema)
+            item = canonical_image(encode_item(row, schema))
             assert row["_key_hash"] == KeyReader(key).hash(item)
             yield {"Item": item}
 
@@ -170,7 +170,7 @@ def changes_read(file: ExportFile, key: Key) -> Iterator[Any]:
     schema = learn_changes([file], ItemSchema.empty(key), 1)
     for frame in decode_changes(file, schema, True, 1):
         for row in frame.iter_rows(named=True):
-            item, old = encode_item(row, schema), row[OLD_IMAGE]
+            item, old = canonical_image(encode_item(row, schema)), row[OLD_IMAGE]
             keys = {attribute.name: item[attribute.name] for attribute in key}
             assert row["_key_hash"] == KeyReader(key).hash(keys)
             assert row["_tie_break"] == (0 if row["_deleted"] else hash_text(canonical_text(item)))

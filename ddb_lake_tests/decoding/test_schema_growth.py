@@ -128,7 +128,7 @@ def test_a_number_key_that_outgrows_its_home_has_further_key_columns(tmp_path: P
         ("k__decimal", "HASH"),
         ("k__number", "HASH"),
     ]
-    assert [item["k"]["N"] for item in items_of(file, schema)] == ["1.5", "2", "1" + "0" * 99]
+    assert [item["k"]["N"] for item in items_of(file, schema)] == ["1.5", "2", "1E+99"]
 
 
 def test_old_images_need_no_columns(tmp_path: Path) -> None:
