@@ -16,6 +16,7 @@ from ddb_lake.decoding.rules import TypePolicy
 from ddb_lake.decoding.schema import ItemSchema
 from ddb_lake.decoding.shredder import Mode, Shreds
 from ddb_lake.decoding.typed import check_type, type_values
+from ddb_lake.nulls import null_columns
 
 ITEM_METADATA = pl.Schema({"_key_hash": pl.Int64(), "_write_time_us": pl.Int64(), "_tie_break": pl.Int64()})
 """The columns of `decode_items` before those of the schema."""
@@ -91,10 +92,10 @@ def build_frame(shreds: Shreds, mode: Mode, schema: ItemSchema) -> tuple[pl.Data
             filled[column.name] = series.alias(column.name)
         placed += _counted(cells, typed.arms, shreds.height)
     prove_conservation(shreds, mode, len(schema.key), placed)
-    attributes = [
-        filled[column.name] if column.name in filled else nulls(column.name, column.dtype, shreds.height)
-        for column in schema.columns
-    ]
+    # Of thousands of columns a block fills a few: the others are made all at once.
+    attributes = null_columns(((column.name, column.dtype) for column in schema.columns), shreds.height)
+    for name, series in filled.items():
+        attributes[schema.places[name]] = series
     return pl.DataFrame([*_metadata(shreds, mode), *attributes]), tally
 
 
@@ -118,11 +119,6 @@ def unpinned(frame: pl.DataFrame, shreds: Shreds) -> pl.DataFrame:
 def located(error: DecodeError, name: str, shreds: Shreds) -> DecodeError:
     """Return an error of `build_frame` that says the file and the line."""
     return error.located(name, shreds.line_of(error.line or 0))
-
-
-def nulls(name: str, dtype: pl.DataType, height: int) -> pl.Series:
-    """Return a series of nothing but nulls."""
-    return pl.Series(name, [None], dtype=dtype).new_from_index(0, height)
 
 
 def _counted(cells: list[Cells], arms: Mapping[str, pl.Series], height: int) -> list[tuple[Cells, int]]:

@@ -122,6 +122,11 @@ class ItemSchema:
         """Return names and types of the attributes' columns, in order."""
         return pl.Schema({column.name: column.dtype for column in self.columns})
 
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Where each column is among the columns, by its name."""
+        return {column.name: place for place, column in enumerate(self.columns)}
+
     def rule_of(self, attribute: str) -> AttributeRule:
         """Return what is wanted of an attribute; of the key's nothing is, because they must have one column each."""
         if any(attribute == key.name for key in self.key):

@@ -157,7 +157,7 @@ class StagedBootstrap:
             raise StagedBootstrapMissing(
                 f"{where} has the format {told.get('format')!r}, this program reads {FORMAT}: stage it again"
             )
-        schema = Schema.from_json(json.dumps(told["schema"]))
+        schema = json.dumps(told["schema"])
         return StagedBootstrap(
             table_id=told["table_id"],
             export_id=told["export_id"],

@@ -25,6 +25,7 @@ from ddb_lake.replica.columns import (
     Column,
     added,
     attribute_columns,
+    column_types,
     conform,
     fields,
     metadata_columns,
@@ -129,7 +130,7 @@ class ChangeLogSnapshot:
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The attribute columns, in the schema's order."""
-        return () if self.table is None else attribute_columns(self.table.schema())
+        return () if self.table is None else attribute_columns(self.table.metadata.schema)
 
     def exports(self, window: Window) -> tuple[Window, ...]:
         """Return the windows of the decoded exports that touch a window, in order.
@@ -226,7 +227,7 @@ class ChangeLogSnapshot:
 
     def _types(self, names: Sequence[str]) -> dict[str, pl.DataType]:
         assert self.table is not None
-        types = pl.Schema(self.table.schema())
+        types = column_types(self.table.metadata.schema)
         return {name: types[name] for name in names}
 
 
@@ -532,7 +533,7 @@ def _with_contents(account: Account, staged: StagedChanges) -> Account:
 
 
 def _has_old_images(table: Snapshot) -> bool:
-    return any(each.name == OLD_IMAGE for each in table.schema().fields)
+    return OLD_IMAGE in column_types(table.metadata.schema)
 
 
 def _quarters_of(window: Window) -> tuple[str, str]:

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
 
+import orjson
 import polars as pl
-from deltalake import Field, Schema
+from deltalake import DataType, Field, Schema
 from deltalake.schema import PrimitiveType
 
 from ddb_lake.field_metadata import ARM, ATTRIBUTE, KEY, OURS, PARTITION, SINCE
@@ -30,6 +34,9 @@ PARTITION_METADATA: dict[str, pl.DataType] = {WINDOW: pl.String(), EXPORT: pl.St
 """The change log's partition columns: the quarter-hour of the write time, and the window of the export."""
 
 RESERVED = frozenset({*CHANGE_METADATA, *PARTITION_METADATA, OLD_IMAGE})
+
+KEPT_SCHEMAS = 4
+"""How many tables' schemas are kept as they were read: a window asks often for its change log's and replica's."""
 
 ILLEGAL = " ,;{}()\n\t="
 """Characters that Delta allows in no column name without column mapping."""
@@ -61,25 +68,32 @@ def fields(columns: Iterable[Column]) -> list[Field]:
     Raises:
         InvalidColumn: If Delta has no type that gives the column's polars type back.
     """
+    types: dict[pl.DataType, DataType] = {}
     made: list[Field] = []
     for column in columns:
-        try:
-            bare = Schema.from_arrow(pl.Schema({column.name: column.dtype})).fields[0]
-        except Exception as error:
-            raise InvalidColumn(
-                f"column {column.name!r} of type {column.dtype} can't be kept in Delta: {error}"
-            ) from error
-        if isinstance(bare.type, PrimitiveType) and bare.type.type == "timestamp_ntz":
-            # Delta protocol: "Timestamp without timezone": a feature that readers of any version need not know.
-            raise InvalidColumn(f"column {column.name!r} has times without a zone; declare it as times in UTC")
-        returned = pl.Schema(Schema([bare]))[column.name]
-        if returned != column.dtype:
-            raise InvalidColumn(
-                f"column {column.name!r} of type {column.dtype} would come back from Delta as {returned}; "
-                "declare it with that type and convert its values exactly before"
-            )
-        made.append(Field(column.name, bare.type, nullable=True, metadata=dict(column.metadata)))
+        if column.dtype not in types:
+            types[column.dtype] = _delta_type(column)
+        made.append(Field(column.name, types[column.dtype], nullable=True, metadata=dict(column.metadata)))
     return made
+
+
+def _delta_type(column: Column) -> DataType:
+    try:
+        bare = Schema.from_arrow(pl.Schema({column.name: column.dtype})).fields[0]
+    except Exception as error:
+        raise InvalidColumn(
+            f"column {column.name!r} of type {column.dtype} can't be kept in Delta: {error}"
+        ) from error
+    if isinstance(bare.type, PrimitiveType) and bare.type.type == "timestamp_ntz":
+        # Delta protocol: "Timestamp without timezone": a feature that readers of any version need not know.
+        raise InvalidColumn(f"column {column.name!r} has times without a zone; declare it as times in UTC")
+    returned = pl.Schema(Schema([bare]))[column.name]
+    if returned != column.dtype:
+        raise InvalidColumn(
+            f"column {column.name!r} of type {column.dtype} would come back from Delta as {returned}; "
+            "declare it with that type and convert its values exactly before"
+        )
+    return bare.type
 
 
 def metadata_columns(types: Mapping[str, pl.DataType]) -> tuple[Column, ...]:
@@ -87,14 +101,35 @@ def metadata_columns(types: Mapping[str, pl.DataType]) -> tuple[Column, ...]:
     return tuple(Column(name, dtype) for name, dtype in types.items())
 
 
-def attribute_columns(schema: Schema) -> tuple[Column, ...]:
-    """Return the attribute columns of a table's schema, in the schema's order."""
-    types = pl.Schema(schema)
-    return tuple(
-        Column(each.name, types[each.name], dict(each.metadata))
-        for each in schema.fields
-        if each.name not in RESERVED and PARTITION not in each.metadata
-    )
+@lru_cache(KEPT_SCHEMAS)
+def attribute_columns(schema: str) -> tuple[Column, ...]:
+    """Return the attribute columns of a table's schema, in the schema's order.
+
+    Args:
+        schema: As the log has it (Delta protocol: "Schema Serialization Format").
+    """
+    return tuple(each for each in all_columns(schema) if each.name not in RESERVED and PARTITION not in each.metadata)
+
+
+@lru_cache(KEPT_SCHEMAS)
+def column_types(schema: str) -> Mapping[str, pl.DataType]:
+    """Return the polars types of all columns of a table's schema, in its order, by their names."""
+    return MappingProxyType({each.name: each.dtype for each in all_columns(schema)})
+
+
+@lru_cache(KEPT_SCHEMAS)
+def all_columns(schema: str) -> tuple[Column, ...]:
+    """Return all columns of a schema. There may be thousands, of few types: each type is asked about once."""
+    types: dict[str, pl.DataType] = {}
+    made: list[Column] = []
+    fields: list[dict[str, Any]] = orjson.loads(schema)["fields"]
+    for each in fields:
+        kind = orjson.dumps(each["type"]).decode()
+        if kind not in types:
+            alone = {"type": "struct", "fields": [{**each, "name": "x"}]}
+            types[kind] = pl.Schema(Schema.from_json(orjson.dumps(alone).decode()))["x"]
+        made.append(Column(each["name"], types[kind], each["metadata"]))
+    return tuple(made)
 
 
 def key_names(columns: Iterable[Column], table: str) -> list[str]:
@@ -162,7 +197,7 @@ def agree(one: Column, other: Column) -> bool:
 
     Others' metadata is their own; and who came upon an attribute first may be told later.
     """
-    return one.dtype == other.dtype and _ours(one) == _ours(other)
+    return one == other or (one.dtype == other.dtype and _ours(one) == _ours(other))
 
 
 def _ours(column: Column) -> dict[str, str]:

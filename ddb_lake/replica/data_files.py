@@ -45,6 +45,8 @@ POSITION = "row of the file"
 
 Bound = int | str | None
 
+_BOUNDED = frozenset({pl.Int64(), pl.String()})
+
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 """How the folder of a null partition is called."""
 
@@ -196,18 +198,19 @@ def statistics(frame: pl.DataFrame) -> dict[str, Any]:
 
     Bounds are told for integers, and for texts where both are short; nulls for all columns but lists.
     """
-    schema = frame.schema  # which polars makes anew each time that it is asked for
-    plain = [name for name, dtype in schema.items() if not dtype.is_nested()]
-    bounded = [name for name in plain if schema[name] in (pl.Int64(), pl.String())]
-    least = {name: cast(Bound, frame[name].min()) for name in bounded}
-    most = {name: cast(Bound, frame[name].max()) for name in bounded}
-    told = [name for name in bounded if _is_exact(least[name]) and _is_exact(most[name])]
-    return {
-        "numRecords": frame.height,
-        "minValues": {name: least[name] for name in told},
-        "maxValues": {name: most[name] for name in told},
-        "nullCount": {name: frame[name].null_count() for name in plain},
-    }
+    least: dict[str, Bound] = {}
+    most: dict[str, Bound] = {}
+    nulls: dict[str, int] = {}
+    for series in frame.get_columns():
+        name, dtype = series.name, series.dtype
+        if dtype.is_nested():
+            continue
+        nulls[name] = series.null_count()
+        if dtype in _BOUNDED and nulls[name] < frame.height:
+            bounds = cast(Bound, series.min()), cast(Bound, series.max())
+            if all(map(_is_exact, bounds)):
+                least[name], most[name] = bounds
+    return {"numRecords": frame.height, "minValues": least, "maxValues": most, "nullCount": nulls}
 
 
 def _is_exact(bound: Bound) -> bool:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 import polars.selectors as cs
 
+from ddb_lake.nulls import null_columns
+
 
 def column(name: str) -> pl.Expr:
     """Return the expression of the column with this very name."""
@@ -39,9 +41,9 @@ def arrange(frame: pl.DataFrame, types: Mapping[str, pl.DataType]) -> pl.DataFra
         types: The wanted columns, and the types of those that are made here.
     """
     present = frozenset(frame.columns)
-    absent = {name: dtype for name, dtype in types.items() if name not in present}
+    absent = [(name, dtype) for name, dtype in types.items() if name not in present]
     if absent:
-        frame = frame.hstack(pl.DataFrame(schema=absent).clear(frame.height).get_columns())
+        frame = frame.hstack(null_columns(absent, frame.height))
     return pick(frame, types)
 
 

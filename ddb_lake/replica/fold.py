@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from pyroaring import BitMap64
 
-from ddb_lake.replica.columns import KEY_HASH
+from ddb_lake.replica.columns import KEY_HASH, column_types
 from ddb_lake.replica.commits import commit_on
 from ddb_lake.replica.coverage import Account, commit_note
 from ddb_lake.replica.data_files import (
@@ -96,7 +96,7 @@ def _gather(
 ) -> pl.DataFrame:
     """Return the live rows of some files by key hash, in the columns of the table, with where they come from."""
     partitions = set(snapshot.metadata.partition_columns)
-    types = {name: dtype for name, dtype in pl.Schema(snapshot.schema()).items() if name not in partitions}
+    types = {name: dtype for name, dtype in column_types(snapshot.metadata.schema).items() if name not in partitions}
     columns = {**types, _FILE: pl.Int64(), POSITION: pl.Int64()}
     frames = [
         live_rows(store, file, dead[file.path]).with_columns(pl.lit(number, pl.Int64()).alias(_FILE))

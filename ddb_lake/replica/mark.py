@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import polars as pl
-from deltalake import Schema
 from pyroaring import BitMap64
 
-from ddb_lake.replica.columns import DELETED, KEY_HASH, TIE_BREAK, WRITE_TIME, attribute_columns
+from ddb_lake.replica.columns import DELETED, KEY_HASH, TIE_BREAK, WRITE_TIME, attribute_columns, column_types
 from ddb_lake.replica.commits import commit_on, physical_rows
 from ddb_lake.replica.data_files import (
     QUICK_LEVEL,
     DataFile,
     partition_folder,
     removed_on_failure,
+    write_file,
     write_indexed_file,
 )
 from ddb_lake.replica.delta_log import (
@@ -166,22 +166,29 @@ def write_images(
     keys: Sequence[str],
     metadata: Metadata | None,
     paths: list[str],
+    *,
+    indexed: bool = True,
 ) -> list[DataFile]:
-    """Write new images as data files, one a partition, sorted by key hash, with their segments of the index.
+    """Write new images as data files, one a partition, sorted by key hash, with segments of the index if wanted.
 
     To `paths` is added what has been written.
     """
     if not images.height:
         return []
-    schema = snapshot.schema() if metadata is None else Schema.from_json(metadata.schema)
+    schema = (metadata or snapshot.metadata).schema
     partitioning = partitioning_of(schema, snapshot.metadata.partition_columns)
-    columns = {name: t for name, t in pl.Schema(schema).items() if name not in snapshot.metadata.partition_columns}
+    columns = {name: t for name, t in column_types(schema).items() if name not in snapshot.metadata.partition_columns}
     images = arrange(images, columns)
     files: list[DataFile] = []
     for partition, rows in split(images, partitioning, attribute_columns(schema)):
-        file = write_indexed_file(store, partition_folder(partition), "part", rows, partition, keys, QUICK_LEVEL)
+        folder = partition_folder(partition)
+        if indexed:
+            file = write_indexed_file(store, folder, "part", rows, partition, keys, QUICK_LEVEL)
+            paths += [file.path, segment_path(file.path)]
+        else:
+            file = write_file(store, folder, "part", rows, partition, QUICK_LEVEL)
+            paths.append(file.path)
         files.append(file)
-        paths += [file.path, segment_path(file.path)]
     return files
 
 

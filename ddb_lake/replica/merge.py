@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
-from deltalake import DeltaTable, Schema
+from deltalake import DeltaTable
 
 from ddb_lake.replica import table as delta
-from ddb_lake.replica.columns import CHANGE_METADATA
+from ddb_lake.replica.columns import CHANGE_METADATA, column_types
 from ddb_lake.replica.delta_log import Note
 from ddb_lake.replica.errors import SchemaConflict
 from ddb_lake.replica.last_writer import delete_wins, insert_wins, same_key, update_wins
@@ -81,9 +81,8 @@ def merge_changes(
     if not changes.height:
         return None
     version = table.version()
-    taken = {
-        delta.quote(name): f"s.{delta.quote(name)}" for name in pl.Schema(table.schema()) if name in changes.columns
-    }
+    present = frozenset(changes.columns)
+    taken = {delta.quote(name): f"s.{delta.quote(name)}" for name in pl.Schema(table.schema()) if name in present}
     with delta.committing(location, version):
         told = (
             table.merge(
@@ -110,13 +109,13 @@ def merge_changes(
     )
 
 
-def check_types(location: Location, schema: Schema, changes: pl.DataFrame) -> None:
+def check_types(location: Location, schema: str, changes: pl.DataFrame) -> None:
     """Raise if a type differs: delta-rs casts silently, and a double 1.75 becomes the long 1.
 
     Raises:
         SchemaConflict: Naming the columns and both types.
     """
-    types = {**CHANGE_METADATA, **pl.Schema(schema)}
+    types = {**CHANGE_METADATA, **column_types(schema)}
     wrong = [
         f"{name!r} is {dtype} in the changes and {types.get(name, 'absent')} in the table"
         for name, dtype in changes.schema.items()

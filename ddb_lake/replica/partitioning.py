@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import orjson
 import polars as pl
-from deltalake import Field, Schema
+from deltalake import Field
 from deltalake.schema import PrimitiveType
 
 from ddb_lake.field_metadata import ARM, ATTRIBUTE, PARTITION
-from ddb_lake.replica.columns import KEY_HASH, Column
+from ddb_lake.replica.columns import KEY_HASH, Column, all_columns
 from ddb_lake.replica.errors import InvalidColumn
 from ddb_lake.replica.exact_names import column, columns
 
@@ -147,13 +147,17 @@ def partition_fields(partitioning: Iterable[PartitionColumn]) -> list[Field]:
     ]
 
 
-def partitioning_of(schema: Schema, names: Sequence[str]) -> tuple[PartitionColumn, ...]:
+def partitioning_of(schema: str, names: Sequence[str]) -> tuple[PartitionColumn, ...]:
     """Return how a table's partition columns are computed.
+
+    Args:
+        schema: The table's schema as the log has it.
+        names: The partition columns.
 
     Raises:
         InvalidColumn: If one is not ours, so that its values can't be told.
     """
-    by_name = {each.name: dict(each.metadata) for each in schema.fields}
+    by_name = {each.name: each.metadata for each in all_columns(schema)} if names else {}
     made: list[PartitionColumn] = []
     for name in names:
         rule = orjson.loads(str(by_name.get(name, {}).get(PARTITION) or "null"))

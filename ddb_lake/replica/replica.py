@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Literal, NoReturn
 
 import polars as pl
-from deltalake import Schema
 
 from ddb_lake.decoded_rows import DecodedRows
 from ddb_lake.replica import bootstrap as staging
@@ -20,6 +19,7 @@ from ddb_lake.replica.columns import (
     Column,
     added,
     attribute_columns,
+    column_types,
     fields,
     key_names,
 )
@@ -54,6 +54,7 @@ from ddb_lake.replica.partitioning import (
     partitioning_of,
     with_partitions,
 )
+from ddb_lake.replica.rewrite import is_wide, rewrite_changes
 from ddb_lake.replica.spans import Spans, encode_spans
 from ddb_lake.replica.store import ObjectTableStore, TableStore
 from ddb_lake.replica.strategy import Strategy, strategy_of
@@ -236,7 +237,7 @@ class Replica:
     def columns(self) -> tuple[Column, ...]:
         """Return the attribute columns in the schema's order; () without a table."""
         snapshot = self.snapshot()
-        return () if snapshot is None else attribute_columns(snapshot.schema())
+        return () if snapshot is None else attribute_columns(snapshot.metadata.schema)
 
     def count(self) -> int:
         """Return how many items there are; 0 without a table."""
@@ -594,13 +595,15 @@ class Replica:
         Returns:
             What that did, whether it changed any row, and the attribute columns after it.
         """
-        there = attribute_columns(snapshot.schema())
+        there = attribute_columns(snapshot.metadata.schema)
         new = added(there, log.columns, str(self.location))
         metadata = commits.with_columns(snapshot.metadata, fields(new)) if new else None
-        schema = Schema.from_json((metadata or snapshot.metadata).schema)
+        schema = (metadata or snapshot.metadata).schema
         check_types(self.location, schema, changes)
         if strategy_of(snapshot) is Strategy.DELETION_VECTORS:
             applied = mark_changes(self.store, snapshot, changes, keys, note, metadata)
+        elif is_wide(metadata or snapshot.metadata):
+            applied = rewrite_changes(self.store, snapshot, changes, keys, note, metadata)
         else:
             if metadata is not None:
                 did = {"did": "add columns", "columns": [column.name for column in new]}
@@ -635,7 +638,7 @@ class Replica:
         """Return what reads the snapshot's rows, through delta-rs; columns that the table lacks are null."""
 
         def read_rows(columns: list[str], predicate: str) -> pl.DataFrame:
-            present = pl.Schema(snapshot.schema())
+            present = column_types(snapshot.metadata.schema)
             known = [name for name in columns if name in present]
             rows = delta.read(delta.at_version(self.location, snapshot.number), known, predicate)
             types = {**ROW_METADATA, **{each.name: each.dtype for each in self.change_log.columns()}}
@@ -694,7 +697,7 @@ class Replica:
             )
 
     def _state(self, snapshot: Snapshot, account: Account) -> ReplicaState:
-        columns = attribute_columns(snapshot.schema())
+        columns = attribute_columns(snapshot.metadata.schema)
         return ReplicaState.of(snapshot.number, strategy_of(snapshot), columns, account)
 
     def _account(self, snapshot: Snapshot) -> Account:
