@@ -37,7 +37,9 @@ from ddb_lake.exports.errors import (
     TooManyExports,
     WindowNotClosed,
 )
+from ddb_lake.key_hashes import KeyHashes
 from ddb_lake.local_copies import LocalCopies
+from ddb_lake.repeated_items import require_single
 from ddb_lake.replica import (
     BootstrapCommit,
     ChangeLog,
@@ -49,7 +51,8 @@ from ddb_lake.replica import (
     StagedBootstrap,
     StagedChanges,
 )
-from ddb_lake.replica.errors import SchemaConflict, StorageFailed, WrongSourceTable
+from ddb_lake.replica.columns import KEY_HASH, key_names
+from ddb_lake.replica.errors import RepeatedKeys, SchemaConflict, StorageFailed, WrongSourceTable
 from ddb_lake.table_decoder import Decoding, TableDecoder, Target
 from ddb_lake.windows import Window, format_time, tile, to_us
 
@@ -328,18 +331,24 @@ class Pipeline:
         window = _window_of(source)
         with LocalCopies(self.exports.s3, source.manifest) as copies:
 
-            def frames(schema: ItemSchema, tally: Tally) -> Iterator[DecodedRows]:
-                files = decode_change_files(copies.read_once(), schema, self.settings.old_images)
+            def frames(target: Target, tally: Tally) -> Iterator[DecodedRows]:
+                files = decode_change_files(copies.read_once(), target.schema, self.settings.old_images)
                 seen = 0
-                with closing(files):
+                with closing(files), KeyHashes() as hashes:
                     for _, decoded in files:
-                        yield from decoded.rows()
+                        for rows in decoded.rows():
+                            hashes.add(rows.frame[KEY_HASH].to_numpy())
+                            yield rows
                         tally.add(decoded.tally)
                         seen += 1
+                    repeated = hashes.repeated()
                 _check_files(source.manifest, seen)
+                if len(repeated):
+                    with closing(decode_change_files(copies.read_and_keep(), target.schema)) as files:
+                        require_single(files, repeated, key_names(target.columns, self.settings.name))
 
             def attempt(target: Target, tally: Tally) -> StagedChanges:
-                rows = frames(target.schema, tally)
+                rows = frames(target, tally)
                 return self.change_log.stage(window, rows, target.columns, old_images=self.settings.old_images)
 
             return self._decoder.decode(copies, window.start, learn_changes, attempt, pending)
@@ -386,19 +395,24 @@ class Pipeline:
                 files = decode_item_files(copies.read_once(), schema, write_time_us)
                 with closing(files):
                     for file, decoded in files:
-                        yield file.path.name, decoded.rows()
+                        yield file.name, decoded.rows()
                         tally.add(decoded.tally)
                         seen += 1
                 _check_files(source.manifest, seen)
 
             def attempt(target: Target, tally: Tally) -> StagedBootstrap:
-                return self.replica.stage_bootstrap(
-                    source.export.export_id,
-                    request.time,
-                    target.columns,
-                    shards(target.schema, tally),
-                    self.rules.fingerprint,
-                )
+                try:
+                    return self.replica.stage_bootstrap(
+                        source.export.export_id,
+                        request.time,
+                        target.columns,
+                        shards(target.schema, tally),
+                        self.rules.fingerprint,
+                    )
+                except RepeatedKeys as error:
+                    with closing(decode_item_files(copies.read_and_keep(), target.schema, write_time_us)) as files:
+                        require_single(files, error.hashes, key_names(target.columns, self.settings.name))
+                    raise
 
             return self._decoder.decode(copies, request.time, learn_items, attempt)
 

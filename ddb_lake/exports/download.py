@@ -30,7 +30,7 @@ def download(s3: S3Client, file: DataFile, manifest: Manifest, folder: Path) -> 
         s3: A boto3 client that may read the bucket.
         file: One of the manifest's files.
         manifest: The manifest that names it, for messages.
-        folder: Where the copy goes, under the file's own name.
+        folder: Where the copy goes, under a name that no file of another key gets.
 
     Returns:
         The local path of the verified, still compressed copy.
@@ -39,7 +39,7 @@ def download(s3: S3Client, file: DataFile, manifest: Manifest, folder: Path) -> 
         DataFileMissing: If the file is not in the bucket.
         DataFileDamaged: If its bytes are not those that the manifest's checksum was made of.
     """
-    path = folder / file.key.rpartition("/")[2]
+    path = folder / f"{hashlib.blake2b(file.key.encode(), digest_size=16).hexdigest()}.gz"
     problem = ""
     for _ in range(_TRIES):
         try:

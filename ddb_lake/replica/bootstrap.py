@@ -6,7 +6,7 @@ and the commit are central.
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,11 +14,15 @@ from hashlib import blake2b
 from pathlib import PurePosixPath
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 from deltalake import Schema
 
 from ddb_lake.decoded_rows import DecodedRows
+from ddb_lake.key_hashes import KeyHashes
 from ddb_lake.replica.columns import (
+    KEY_HASH,
     ROW_METADATA,
     WRITE_TIME,
     Column,
@@ -38,8 +42,9 @@ from ddb_lake.replica.data_files import (
     write_file,
     write_indexed_file,
 )
-from ddb_lake.replica.errors import InvalidFrame, StagedBootstrapMissing, StorageFailed
-from ddb_lake.replica.key_index import segment_path
+from ddb_lake.replica.errors import InvalidFrame, RepeatedKeys, StagedBootstrapMissing, StorageFailed
+from ddb_lake.replica.exact_names import pick, read_parquet
+from ddb_lake.replica.key_index import read_data_file, reading, segment_path
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.partitioning import PartitionColumn, partition_fields, partitioning_of, split
 from ddb_lake.replica.store import TableStore, put_new
@@ -49,6 +54,14 @@ from ddb_lake.windows import format_time, parse_time, to_us
 
 FORMAT = 1
 """The manifest's format; another number means that this program can't read it."""
+
+FOLDER = "_bootstrap"
+"""Where the accounts of stagings are; a folder with an underscore is left alone by other tools' vacuums."""
+
+HASHES_END = ".hashes"
+"""How the names of objects end that hold the key hashes of a staged shard, until all of its export is staged."""
+
+_NO_HASHES = np.zeros(0, dtype="<i8")
 
 EXPORT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -209,6 +222,7 @@ def write_shard(
         return done
     stem = re.sub(r"[^A-Za-z0-9_-]", "-", PurePosixPath(name).name.split(".")[0]) or "shard"
     files: list[DataFile] = []
+    hashes: list[npt.NDArray[Any]] = []
     waiting: list[DecodedRows] = []
     size = rows = 0
 
@@ -237,6 +251,7 @@ def write_shard(
                 f"{format_time(staging.bootstrap_time)} ({to_us(staging.bootstrap_time)} µs)"
             )
         waiting.append(replace(taken, frame=frame))
+        hashes.append(frame[KEY_HASH].to_numpy())
         size += int(frame.estimated_size())
         rows += frame.height
         if size >= FILE_BYTES or rows >= FILE_ROWS:
@@ -248,10 +263,13 @@ def write_shard(
                 take(frame)
         write()
         shard = StagedShard(name, tuple(files))
+        told = np.concatenate([_NO_HASHES, *hashes]).tobytes()
+        put_new(store, _hashes_path(staging.export_id, name), told)
         put_new(store, _note_path(staging.export_id, name), json.dumps(_note(staging, shard)).encode())
     except BaseException:
         with suppress(StorageFailed):  # the first error counts
             discard_shards(store, [StagedShard(name, tuple(files))])
+            store.delete([_hashes_path(staging.export_id, name)])
         raise
     return shard
 
@@ -284,6 +302,7 @@ def _note(staging: Staging, shard: StagedShard) -> dict[str, Any]:
         "rules": staging.rules,
         "shard": shard.name,
         "files": [each.to_json() for each in shard.files],
+        "key_hashes": sum(each.rows for each in shard.files),
     }
 
 
@@ -295,15 +314,69 @@ def _read_note(store: TableStore, staging: Staging, name: str) -> StagedShard | 
         return None
     shard = StagedShard(name, tuple(DataFile(**each) for each in told.get("files", ())))
     present = {each.path: each.size for each in store.walk(f"bootstrap-{staging.export_id}")}
-    if told == _note(staging, shard) and all(present.get(each.path) == each.size for each in shard.files):
+    whole = all(present.get(each.path) == each.size for each in shard.files)
+    if told == _note(staging, shard) and whole and _read_hashes(store, staging.export_id, shard) is not None:
         return shard
     if told.get("format") == FORMAT and not is_finished(store, staging.export_id):
         discard_shards(store, [shard])  # of columns that have been widened since
     return None
 
 
+def _read_hashes(store: TableStore, export_id: str, shard: StagedShard) -> npt.NDArray[np.int64] | None:
+    """Return the key hashes of a staged shard's rows; None if they are not there."""
+    try:
+        data = store.get(_hashes_path(export_id, shard.name))
+    except FileNotFoundError:
+        return None
+    return np.frombuffer(data, dtype="<i8") if len(data) == 8 * sum(each.rows for each in shard.files) else None
+
+
+def require_single_keys(
+    store: TableStore, export_id: str, shards: Sequence[StagedShard], keys: Sequence[str], where: str
+) -> None:
+    """Check that no two rows of a staged export have the same key; if they do, nothing of the staging is kept.
+
+    Raises:
+        RepeatedKeys: If two rows have one.
+        StagedBootstrapMissing: If what a shard has noted of its keys is gone.
+    """
+    with KeyHashes() as gathered:
+        for shard in shards:
+            hashes = _read_hashes(store, export_id, shard)
+            if hashes is None:
+                raise StagedBootstrapMissing(f"{where}: the shard {shard.name} is not staged whole: stage it again")
+            gathered.add(hashes)
+        suspects = gathered.repeated()
+    if not len(suspects):
+        return
+    met: list[pl.DataFrame] = []
+    for file in (each.add_file() for shard in shards for each in shard.files):
+        with reading(store, file):
+            rows = read_parquet(read_data_file(store, file), [KEY_HASH, *keys])
+        met.append(rows.filter(rows[KEY_HASH].is_in(pl.Series(suspects).implode())))
+    rows = pl.concat(met)
+    repeated = rows.filter(rows.is_duplicated())
+    if repeated.height:
+        forget_notes(store, export_id)
+        discard_shards(store, shards)
+        first = {name: value for name, value in pick(repeated, keys).row(0, named=True).items() if value is not None}
+        raise RepeatedKeys(
+            f"{where}: {repeated.height} rows share their keys with others of the export, one of them {first}; an "
+            "export has each item once. Nothing was committed: stage it again from files as DynamoDB wrote them",
+            repeated[KEY_HASH].unique().to_numpy(),
+        )
+
+
 def _note_path(export_id: str, shard: str) -> str:
-    return f"{_notes(export_id)}/{blake2b(shard.encode(), digest_size=16).hexdigest()}.json"
+    return f"{_notes(export_id)}/{_note_name(shard)}.json"
+
+
+def _hashes_path(export_id: str, shard: str) -> str:
+    return f"{_notes(export_id)}/{_note_name(shard)}{HASHES_END}"
+
+
+def _note_name(shard: str) -> str:
+    return blake2b(shard.encode(), digest_size=16).hexdigest()
 
 
 def _notes(export_id: str) -> str:
@@ -378,7 +451,7 @@ def staged_files(store: TableStore, committed: datetime | None) -> set[str]:
             told: dict[str, Any] = json.loads(data)
             if committed is None or parse_time(told["bootstrap_time"]) > committed:
                 names = [each["path"] for each in told["files"]]
-                found.update(names, map(segment_path, names))
+                found.update(names, map(segment_path, names), [path.removesuffix(".json") + HASHES_END])
     return found
 
 

@@ -1,5 +1,8 @@
 """What can go wrong when windows become Delta commits."""
 
+import numpy as np
+import numpy.typing as npt
+
 from ddb_lake.errors import DdbLakeError
 
 ANEW = (
@@ -31,6 +34,19 @@ class InvalidFrame(ReplicaError):
 
 class UnstorableValue(ReplicaError):
     """A value was decoded and can't be written to a file of the table; nothing was committed."""
+
+
+class RepeatedKeys(InvalidFrame):
+    """Two rows that were staged for one bootstrap have the same key; nothing of it was kept.
+
+    Args:
+        message: What is wrong and what to do next.
+        hashes: The hashes of the keys that came more than once.
+    """
+
+    def __init__(self, message: str, hashes: npt.NDArray[np.int64]) -> None:
+        super().__init__(message)
+        self.hashes = hashes
 
 
 class WrongSourceTable(ReplicaError):

@@ -344,6 +344,7 @@ class Replica:
             UnstorableValue: If a value can't be written to a file.
             InvalidFrame: If rows have other columns or types than declared. As with whatever the shards raise, those
                 that are done need not be given again: the next staging of the export goes on behind them.
+            RepeatedKeys: If two rows have the same key; then nothing that was staged is kept.
         """
         checked = staging.check_columns(columns, str(self.location))
         check_partitioning(self.wanted_partitioning, checked, str(self.location))
@@ -389,14 +390,20 @@ class Replica:
         From now on their columns are the change log's: windows that are decoded before the commit keep to them.
 
         Raises:
+            RepeatedKeys: If two rows have the same key; then nothing that was staged is kept.
+            StagedBootstrapMissing: If a shard is not staged whole.
             SchemaConflict: If windows that were decoded meanwhile have given attributes other columns: decode with
                 those, and stage anew.
         """
+        checked = staging.check_columns(columns, str(self.location))
+        shards = tuple(shards)
+        where = f"{self.location}, bootstrap {export_id}"
+        staging.require_single_keys(self.store, export_id, shards, key_names(checked, where), where)
         staged = StagedBootstrap(
             table_id=self.table_id,
             export_id=export_id,
             bootstrap_time=bootstrap_time,
-            columns=staging.check_columns(columns, str(self.location)),
+            columns=checked,
             files=tuple(each for shard in shards for each in shard.files),
             partitioning=self.wanted_partitioning,
         )

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from ddb_lake.replica.bootstrap import staged_files
+from ddb_lake.replica.bootstrap import FOLDER as STAGINGS
+from ddb_lake.replica.bootstrap import HASHES_END, staged_files
 from ddb_lake.replica.coverage import Account
 from ddb_lake.replica.delta_log import DeletionVector, Snapshot, require_writable
 from ddb_lake.replica.delta_log.deletion_vectors import FOLDER as VECTORS
@@ -82,6 +83,8 @@ def is_ours(found: StoredObject) -> bool:
         return found.path.partition("#")[0].endswith(".bin")
     if folder == SEGMENTS:
         return True
+    if folder == STAGINGS:
+        return found.path.partition("#")[0].endswith(HASHES_END)
     hidden = folder.startswith("_") and "=" not in folder
     # What is behind a # is the rest of a local put that was broken off.
     return not hidden and found.path.partition("#")[0].endswith(".parquet")

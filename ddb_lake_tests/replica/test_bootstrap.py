@@ -17,6 +17,7 @@ from ddb_lake.replica.errors import (
     InvalidFrame,
     NotBootstrapped,
     OutdatedBootstrap,
+    RepeatedKeys,
     StagedBootstrapMissing,
     WrongSourceTable,
 )
@@ -172,6 +173,49 @@ def test_a_staging_that_broke_off_goes_on_without_decoding_again_what_is_done(tm
     tables = lake(tmp_path)
     tables.replica.commit_bootstrap("01-export")
     assert {key.id for key in tables.items()} == {f"key of {name}" for name in "abcd"}
+
+
+@pytest.mark.parametrize("lost", ["the hashes", "the account of the version before"])
+def test_a_shard_whose_key_hashes_are_not_noted_is_staged_again(tmp_path: Path, lost: str):
+    """Accounts of the version before tell nothing of hashes."""
+    tables = lake(tmp_path)
+
+    def stage(*names: str) -> list[str]:
+        asked: list[str] = []
+
+        def frames(name: str) -> Iterator[pl.DataFrame]:
+            asked.append(name)
+            yield item_frame({Key(name): "0"})
+
+        for name in names:
+            tables.replica.stage_shard("01-export", T, COLUMNS, name, frames(name))
+        return asked
+
+    assert stage("a", "b") == ["a", "b"]
+    for path in (tmp_path / "replica/_bootstrap/01-export").iterdir():
+        if path.suffix == ".hashes" and lost == "the hashes":
+            path.unlink()
+        elif path.suffix == ".json" and lost != "the hashes":
+            account = json.loads(path.read_text())
+            del account["key_hashes"]
+            path.write_text(json.dumps(account))
+    assert stage("a", "b", "c") == ["a", "b", "c"]
+    assert stage("a", "b", "c") == []
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_two_rows_of_one_key_are_refused_and_nothing_staged_is_kept(tmp_path: Path, files: int):
+    tables = lake(tmp_path)
+    items = [Key("a"), Key("ab"), Key("bc"), Key("ab")]
+    rows = [item_frame({each: str(number)}) for number, each in enumerate(items)]
+    shards = [(f"{number}", iter(rows[number::files])) for number in range(files)]
+    with pytest.raises(RepeatedKeys, match=r"2 rows share their keys .* \{'id': 'ab', 'seq': 0\}"):
+        tables.replica.stage_bootstrap("01-export", T, COLUMNS, shards)
+    assert not list(tmp_path.rglob("bootstrap-*/*.parquet"))
+    with pytest.raises(StagedBootstrapMissing):
+        tables.replica.commit_bootstrap("01-export")
+    tables.stage(dict.fromkeys(items, "0"))
+    assert tables.replica.commit_bootstrap("01-export").rows == 3
 
 
 def test_a_staging_that_broke_off_begins_anew_with_other_columns(tmp_path: Path):
