@@ -209,11 +209,13 @@ def _build_maintenance(table: TableSettings, delta_table: dg.AssetsDefinition) -
     def maintenance(context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake) -> dg.MaterializeResult:
         with _failures_explained():
             pipeline = open_pipeline(table, exports, lake)
-            if not pipeline.is_bootstrapped():
+            # Whatever the lake holds: that needs neither DynamoDB nor the source table.
+            replica = pipeline.held_replica()
+            if replica is None or replica.version() is None:
                 context.log.info(f"{name} has no replica to maintain yet")
                 return dg.MaterializeResult(metadata={"maintained": False})
-            strategy = pipeline.replica.strategy()
-            report = pipeline.replica.maintain()
+            strategy = replica.strategy()
+            report = replica.maintain()
             if strategy is not table.strategy:
                 context.log.warning(
                     f"{name} has the strategy {strategy}, lake.yaml says {table.strategy}; "
@@ -245,7 +247,7 @@ def _exports_described(
         about: What the step must have recorded besides, see `exports_of`.
     """
     try:
-        if described := exports_of(recorded_metadata(context, upstream, partition), pipeline.table.table_id, **about):
+        if described := exports_of(recorded_metadata(context, upstream, partition), pipeline.table_id, **about):
             return described
         return metadata.of_exports(look_up())
     except DdbLakeError as error:

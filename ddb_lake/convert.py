@@ -33,8 +33,9 @@ def convert(settings: Settings, name: str, strategy: Strategy | None) -> str:
             f"lake.yaml has no table {name!r}; name one of {', '.join(each.name for each in settings.tables)}"
         )
     pipeline = open_pipeline(table, DynamoDBExports.of(settings.aws), Lake.of(settings.lake, settings.aws))
-    done = pipeline.replica.convert(strategy or table.strategy)
-    where = pipeline.replica.location
+    replica = pipeline.held_replica() or pipeline.replica
+    done = replica.convert(strategy or table.strategy)
+    where = replica.location
     if not done.changed:
         return f"{where} has the strategy {done.strategy} already; nothing was committed"
     rewritten = f", {done.files_rewritten} files rewritten ({done.bytes_written:,} bytes)"

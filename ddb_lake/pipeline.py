@@ -9,14 +9,22 @@ import os
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, repeat
 from typing import TypeVar
 
 from ddb_lake.attribute_settings import rules_of
 from ddb_lake.config import RecoveryPolicy, TableSettings
 from ddb_lake.decoded_rows import DecodedRows
-from ddb_lake.decoding import ItemSchema, Tally, decode_change_files, decode_item_files, learn_changes, learn_items
+from ddb_lake.decoding import (
+    ItemSchema,
+    Rules,
+    Tally,
+    decode_change_files,
+    decode_item_files,
+    learn_changes,
+    learn_items,
+)
 from ddb_lake.decoding.errors import ItemCountMismatch
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.exports import (
@@ -31,6 +39,7 @@ from ddb_lake.exports import (
     require_files,
 )
 from ddb_lake.exports.errors import (
+    ExportError,
     RecoveryDisabled,
     ServiceUnavailable,
     Throttled,
@@ -50,6 +59,7 @@ from ddb_lake.replica import (
     ReplicaCommit,
     StagedBootstrap,
     StagedChanges,
+    source_table_of,
 )
 from ddb_lake.replica.columns import KEY_HASH, key_names
 from ddb_lake.replica.errors import RepeatedKeys, SchemaConflict, StorageFailed, WrongSourceTable
@@ -122,26 +132,87 @@ class Pipeline:
         exports: The client for the table's region and destination.
         locate: Gives the location of the table's Delta table of a name (`change_log/<TableId>`, `replica`).
 
-    Raises:
-        ConfigError: If lake.yaml wants of the attributes what the table's key does not allow, or a hash without
-            its key.
+    Nothing is asked before it is needed: what exports asks DynamoDB for the table, and fails where that fails; what
+    the lake can do by itself works without.
     """
 
     def __init__(self, settings: TableSettings, exports: ExportClient, locate: Callable[[str], Location]) -> None:
         self.settings = settings
         self.exports = exports
-        self.table: SourceTable = exports.describe_table(settings.table)
-        self.rules = rules_of(settings.name, settings, self.table.key, os.environ)
+        self._locate = locate
+
+    @property
+    def table(self) -> SourceTable:
+        """The source table as DynamoDB describes it; asked for once.
+
+        Raises:
+            ExportError: If it can't be described.
+            ConfigError: If lake.yaml wants of the attributes what the table's key does not allow, or a hash
+                without its key.
+        """
+        return self._source[0]
+
+    @property
+    def rules(self) -> Rules:
+        """What lake.yaml wants of the attributes; raises as `table` does."""
+        return self._source[1]
+
+    @cached_property
+    def _source(self) -> tuple[SourceTable, Rules]:
+        table = self.exports.describe_table(self.settings.table)
+        return table, rules_of(self.settings.name, self.settings, table.key, os.environ)
+
+    @cached_property
+    def table_id(self) -> str:
+        """The TableId of the table that the lake is to follow.
+
+        As long as DynamoDB describes the table its word counts, so that a table that was re-created under the same
+        name is another one. Where it can't be asked (the table was deleted, the network is down, a permission is
+        missing), what the lake holds goes on being used.
+
+        Raises:
+            ExportError: If it can't be described, and the lake holds nothing either.
+        """
+        try:
+            return self.table.table_id
+        except ExportError as error:
+            known = source_table_of(self._locate("replica"), self.settings.start)
+            if known is None:
+                raise
+            _LOG.warning("%s: %s The lake goes on with the table %s that it holds.", self.settings.name, error, known)
+            return known
+
+    @cached_property
+    def change_log(self) -> ChangeLog:
+        """The decoded changes of the source table."""
+        return self._change_log_of(self.table_id)
+
+    @cached_property
+    def replica(self) -> Replica:
+        """The source table's current state."""
+        return self._replica_of(self.change_log)
+
+    def held_replica(self) -> Replica | None:
+        """Return the replica of whatever table the lake holds, without asking DynamoDB; None where it holds none."""
+        known = source_table_of(self._locate("replica"), self.settings.start)
+        return None if known is None else self._replica_of(self._change_log_of(known))
+
+    def _change_log_of(self, table_id: str) -> ChangeLog:
         # By its id, so that a table that was re-created under the same name begins a change log of its own.
-        self.change_log = ChangeLog(locate(f"change_log/{self.table.table_id}"), self.table.table_id)
-        self.replica = Replica(
-            locate("replica"),
-            self.table.table_id,
-            self.change_log,
-            settings.strategy,
-            (rule.column for rule in settings.partition_by),
+        return ChangeLog(self._locate(f"change_log/{table_id}"), table_id)
+
+    def _replica_of(self, change_log: ChangeLog) -> Replica:
+        return Replica(
+            self._locate("replica"),
+            change_log.table_id,
+            change_log,
+            self.settings.strategy,
+            (rule.column for rule in self.settings.partition_by),
         )
-        self._decoder = TableDecoder(settings.name, self.table.key, self.rules, self.change_log)
+
+    @cached_property
+    def _decoder(self) -> TableDecoder:
+        return TableDecoder(self.settings.name, self.table.key, self.rules, self.change_log)
 
     @property
     def bootstrap_request(self) -> FullExport:
@@ -158,6 +229,15 @@ class Pipeline:
             return self.replica.bootstrap_time() == self.settings.start
         except WrongSourceTable:
             return False  # of the table that had this name before
+
+    def require_source(self) -> None:
+        """Check that DynamoDB describes the source table: who is to export it must not go by the lake's memory.
+
+        Raises:
+            ExportError: If it does not.
+            ConfigError: As `table` says.
+        """
+        _ = self.table
 
     def prepare_recovery(self) -> None:
         """Check that point-in-time recovery is on; turn it on where lake.yaml allows that.
@@ -422,7 +502,20 @@ class Pipeline:
         Raises:
             NotExported: If the full export has not completed.
         """
-        return self.replica.commit_bootstrap(self.bootstrap_export().export_id)
+        return self.replica.commit_bootstrap(self._export_to_commit())
+
+    def _export_to_commit(self) -> str:
+        """Return the id of the full export that the replica is to start from.
+
+        Where DynamoDB or the exports' bucket can't be asked, it is one that was staged for that time.
+        """
+        try:
+            return self.bootstrap_export().export_id
+        except ExportError:
+            staged = self.replica.staged_exports(self.settings.start)
+            if not staged:
+                raise
+            return staged[-1]
 
     def schema(self) -> ItemSchema:
         """Return the mapping of attributes to columns that the change log keeps."""

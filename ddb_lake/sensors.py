@@ -202,6 +202,7 @@ def _reconcile(pipeline: Pipeline, now: datetime, busy: Sequence[Window], tick: 
     if now < table.start + _RESTORABLE_LAG:
         tick.notes.append(f"{table.name}: the bootstrap is due at {format_time(table.start + _RESTORABLE_LAG)}")
         return
+    pipeline.require_source()
     bootstrapped = pipeline.is_bootstrapped()
     if not bootstrapped:
         _reconcile_bootstrap(pipeline, tick)

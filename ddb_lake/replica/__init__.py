@@ -9,7 +9,7 @@ from ddb_lake.replica.columns import Column
 from ddb_lake.replica.location import Location, SessionCredentials
 from ddb_lake.replica.maintenance import MaintenanceReport
 from ddb_lake.replica.partitioning import DatePart, HashBucket, PartitionColumn
-from ddb_lake.replica.replica import BootstrapCommit, Replica, ReplicaCommit, ReplicaState
+from ddb_lake.replica.replica import BootstrapCommit, Replica, ReplicaCommit, ReplicaState, source_table_of
 from ddb_lake.replica.strategy import Strategy
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "StagedChanges",
     "StagedShard",
     "Strategy",
+    "source_table_of",
 ]

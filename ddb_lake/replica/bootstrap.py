@@ -64,6 +64,7 @@ HASHES_END = ".hashes"
 _NO_HASHES = np.zeros(0, dtype="<i8")
 
 EXPORT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+MANIFEST = re.compile(rf"_bootstrap/{EXPORT_ID.pattern}\.json")
 
 
 @dataclass(frozen=True)
@@ -431,6 +432,18 @@ def read_manifest(store: TableStore, location: Location, export_id: str) -> Stag
     staged = StagedBootstrap.from_json(text, f"{location}/{path}")
     _check_files(location, store, staged)
     return staged
+
+
+def read_manifests(store: TableStore, location: Location) -> list[StagedBootstrap]:
+    """Return what was staged as a whole, of all exports whose manifests this program can read."""
+    paths = [each.path for each in store.walk("_bootstrap") if MANIFEST.fullmatch(each.path)]
+    found: list[StagedBootstrap] = []
+    for path, data in zip(paths, store.get_many(paths), strict=True):
+        with suppress(
+            StagedBootstrapMissing, UnicodeDecodeError
+        ):  # of another version, or damaged: as good as not staged
+            found.append(StagedBootstrap.from_json(data.decode(), f"{location}/{path}"))
+    return found
 
 
 def staged_files(store: TableStore, committed: datetime | None) -> set[str]:

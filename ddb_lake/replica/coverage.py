@@ -356,3 +356,13 @@ def _account_of_transactions(table: VersionedTable, table_id: str) -> Account | 
         bootstrap=None if bootstrap is None else Bootstrap(None, from_us(bootstrap)),
         unknown=(Window(from_us(start), from_us(end)),) if start < end else (),
     )
+
+
+def tables_of_transactions(transactions: Mapping[str, int]) -> list[str]:
+    """Return the TableIds of the source tables that a table's app transactions say it holds; usually one."""
+    start, end = end_transaction("\0").split("\0")
+    return [
+        name.removeprefix(start).removesuffix(end)
+        for name, version in transactions.items()
+        if name.startswith(start) and name.endswith(end) and version != RETIRED
+    ]

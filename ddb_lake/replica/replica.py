@@ -30,6 +30,7 @@ from ddb_lake.replica.coverage import (
     commit_note,
     read_account,
     require_account,
+    tables_of_transactions,
 )
 from ddb_lake.replica.decision import decide
 from ddb_lake.replica.delta_log import Conflict, Metadata, Note, Snapshot, read_snapshot
@@ -411,6 +412,12 @@ class Replica:
         staging.write_manifest(self.store, staged, lambda: self.change_log.add_columns(staged.columns))
         return staged
 
+    def staged_exports(self, bootstrap_time: datetime) -> list[str]:
+        """Return the ids of this source table's full exports of a time that were staged as a whole, in order."""
+        found = staging.read_manifests(self.store, self.location)
+        fits = [each for each in found if (each.table_id, each.bootstrap_time) == (self.table_id, bootstrap_time)]
+        return sorted(each.export_id for each in fits)
+
     def commit_bootstrap(self, export_id: str) -> BootstrapCommit:
         """Create the table from a staged export, or replace all of its rows and columns, in one commit.
 
@@ -715,3 +722,26 @@ class Replica:
             f"{self.location} has no full export to build upon: commit the bootstrap of source table "
             f"{self.table_id} first"
         )
+
+
+def source_table_of(location: Location, bootstrap_time: datetime) -> str | None:
+    """Return the TableId that the lake itself knows of a replica; None where it knows none, or not which one.
+
+    It is in the replica's own commits. Before the first of them it is in what was staged.
+
+    Args:
+        location: The replica's folder.
+        bootstrap_time: Of which time's full export the first commit is to be.
+
+    Raises:
+        UnclearRestore: If the table was restored to a version that can't be told.
+    """
+    store = ObjectTableStore(location)
+    snapshot = read_snapshot(store, location)
+    if snapshot is not None:
+        account = read_account(location, snapshot.number, snapshot.infos)
+        known = set(tables_of_transactions(snapshot.transactions)) if account is None else {account.table_id}
+    else:
+        staged = staging.read_manifests(store, location)
+        known = {each.table_id for each in staged if each.bootstrap_time == bootstrap_time}
+    return known.pop() if len(known) == 1 else None
