@@ -10,7 +10,7 @@ import pytest
 
 from ddb_lake.embedded_aws import EmbeddedAws
 from ddb_lake.iam import render_policy
-from ddb_lake.replica import ChangeLog, Replica
+from ddb_lake.replica import ChangeLog, Replica, Strategy
 from ddb_lake.replica.errors import StorageFailed
 from ddb_lake.replica.store import ObjectTableStore
 from ddb_lake_tests.cloud import BUCKET, NOON, TABLE, Cloud
@@ -76,6 +76,26 @@ def test_no_step_asks_for_anything_after_its_commit(lake: LakeUnderTest, monkeyp
 def run(lake: LakeUnderTest, asset: str) -> dg.ExecuteInProcessResult:
     """Materialise one asset of either chain."""
     return lake.bootstrap(asset) if asset.startswith("initial") else lake.materialise(quarter(0), asset)
+
+
+@pytest.mark.parametrize("strategy", [each.value for each in Strategy])
+def test_a_window_reads_the_state_of_replica_and_change_log_once_each(
+    cloud: Cloud, tmp_path: Path, monkeypatch, strategy: str
+):
+    with lake_at(cloud, tmp_path, strategy=strategy) as lake:
+        lake.bootstrap()
+        lake.materialise(quarter(1))
+        lake.materialise(quarter(0), "raw_export", "decoded_items")  # applied late, so that rows are read as well
+        opened: list[str] = []
+        names = ObjectTableStore.names
+
+        def counted(store: ObjectTableStore, folder: str, after: str = "") -> list[str]:
+            opened.append(f"{Path(str(store)).relative_to(tmp_path / 'lake' / TABLE).parts[0]}/{folder}")
+            return names(store, folder, after)
+
+        monkeypatch.setattr(ObjectTableStore, "names", counted)
+        lake.materialise(quarter(0), "delta_table")
+    assert sorted(opened) == ["change_log/_delta_log", "replica/_delta_log"]
 
 
 def test_a_window_is_applied_and_shows_its_export_where_aws_describes_no_export(lake: LakeUnderTest):

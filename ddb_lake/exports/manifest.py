@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 MENDING = "restore it, or remove all that is under the export's own prefix and materialise again for a new export"
 """What to do about an export whose files are not what DynamoDB wrote."""
+
+_LOOKS_AT_ONCE = 10
+"""Data files that are looked for together: as many as a boto3 client has connections."""
 
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 
@@ -213,20 +217,25 @@ def require_files(s3: S3Client, manifest: Manifest) -> int:
         DataFileMissing: If one is not there; the message names the first and how many.
         DataFileDamaged: If one is too large for any export, or too small for its number of lines.
     """
-    size = 0
-    missing: list[DataFile] = []
-    for file in manifest.files:
+
+    def size_of(file: DataFile) -> int | None:
         try:
-            size += require_size(file, s3.head_object(Bucket=file.bucket, Key=file.key)["ContentLength"])
+            return require_size(file, s3.head_object(Bucket=file.bucket, Key=file.key)["ContentLength"])
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") not in _MISSING:
                 raise translate(error, f"looking for {file.uri}") from error
-            missing.append(file)
+            return None
         except BotoCoreError as error:
             raise translate(error, f"looking for {file.uri}") from error
+
+    if not manifest.files:
+        return 0
+    with ThreadPoolExecutor(min(_LOOKS_AT_ONCE, len(manifest.files))) as pool:
+        sizes = list(pool.map(size_of, manifest.files))
+    missing = [file for file, size in zip(manifest.files, sizes, strict=True) if size is None]
     if missing:
         raise missing_file(missing[0], manifest.uri, len(missing))
-    return size
+    return sum(size or 0 for size in sizes)
 
 
 def require_size(file: DataFile, size: int) -> int:

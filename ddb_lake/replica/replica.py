@@ -568,7 +568,7 @@ class Replica:
         batch = self._exports_to_apply(log, since, account.bootstrap.time)
         self._require_later_changes(log, account, batch)
         keys = key_names(log.columns, str(self.change_log.location))
-        decision = decide(account, log, batch, keys, self._reader_of(snapshot))
+        decision = decide(account, log, batch, keys, self._reader_of(snapshot, log.columns))
         holds = account.covering(batch)
         note = commit_note(
             holds,
@@ -648,14 +648,16 @@ class Replica:
                     commits.change_columns(self.store, snapshot, before, note)
             raise
 
-    def _reader_of(self, snapshot: Snapshot) -> Callable[[list[str], str], pl.DataFrame]:
-        """Return what reads the snapshot's rows, through delta-rs; columns that the table lacks are null."""
+    def _reader_of(
+        self, snapshot: Snapshot, log_columns: Iterable[Column]
+    ) -> Callable[[list[str], str], pl.DataFrame]:
+        """Return what reads the snapshot's rows, through delta-rs; columns that only the change log has are null."""
+        types = {**ROW_METADATA, **{each.name: each.dtype for each in log_columns}}
 
         def read_rows(columns: list[str], predicate: str) -> pl.DataFrame:
             present = column_types(snapshot.metadata.schema)
             known = [name for name in columns if name in present]
             rows = delta.read(delta.at_version(self.location, snapshot.number), known, predicate)
-            types = {**ROW_METADATA, **{each.name: each.dtype for each in self.change_log.columns()}}
             return arrange(rows, {name: types[name] for name in columns})
 
         return read_rows
