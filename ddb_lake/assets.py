@@ -11,14 +11,14 @@ from contextlib import contextmanager
 import dagster as dg
 
 from ddb_lake import metadata
-from ddb_lake.checks import COVERAGE, check_coverage
+from ddb_lake.checks import COVERAGE, FILES, check_coverage, check_files
 from ddb_lake.config import TableSettings
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.exports import Export
 from ddb_lake.field_metadata import ATTRIBUTE
 from ddb_lake.partitions import INITIAL, initial_partition, window_of, window_partitions
 from ddb_lake.pipeline import Pipeline
-from ddb_lake.replica.errors import StorageFailed, TooManyConflicts
+from ddb_lake.replica.errors import LostFiles, StorageFailed, TooManyConflicts
 from ddb_lake.resources import DynamoDBExports, Lake, open_pipeline
 from ddb_lake.upstream import exports_of, recorded_metadata
 from ddb_lake.windows import format_time
@@ -203,25 +203,37 @@ def _build_maintenance(table: TableSettings, delta_table: dg.AssetsDefinition) -
         group_name=f"{table.identifier}/maintenance",
         deps=[delta_table],
         kinds={"deltalake"},
+        check_specs=[dg.AssetCheckSpec(FILES, asset=dg.AssetKey([name, "maintenance"]))],
         description=f"Keeps the replica of {name} quick: folds small files and files with many dead rows, writes a "
-        "checkpoint, cleans the log up, and removes files that no version needs any more. Changes no row.",
+        "checkpoint, cleans the log up, and removes files that no version needs any more. Checks that all files are "
+        "there that the logs name. Changes no row.",
     )
-    def maintenance(context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake) -> dg.MaterializeResult:
+    def maintenance(
+        context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake
+    ) -> Generator[dg.MaterializeResult | dg.AssetCheckResult]:
         with _failures_explained():
             pipeline = open_pipeline(table, exports, lake)
             # Whatever the lake holds: that needs neither DynamoDB nor the source table.
             replica = pipeline.held_replica()
             if replica is None or replica.version() is None:
                 context.log.info(f"{name} has no replica to maintain yet")
-                return dg.MaterializeResult(metadata={"maintained": False})
+                yield dg.MaterializeResult(metadata={"maintained": False}, check_results=[check_files(0)])
+                return
             strategy = replica.strategy()
-            report = replica.maintain()
+            try:
+                report = replica.maintain()
+            except LostFiles as losses:
+                yield check_files(0, losses)  # before the step fails, so that the check shows it too
+                raise
             if strategy is not table.strategy:
                 context.log.warning(
                     f"{name} has the strategy {strategy}, lake.yaml says {table.strategy}; "
                     f"`python -m ddb_lake.convert {name}` moves it"
                 )
-            return dg.MaterializeResult(metadata=metadata.of_maintenance(report, strategy))
+            described = metadata.of_maintenance(report, strategy)
+            yield dg.MaterializeResult(
+                metadata=described, check_results=[check_files(int(described["files_verified"]))]
+            )
 
     return maintenance
 

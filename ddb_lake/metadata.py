@@ -153,12 +153,23 @@ def of_maintenance(report: MaintenanceReport, strategy: Strategy) -> Metadata:
         "vacuumed_bytes": report.vacuumed.size,
         "checkpoint": report.checkpoint,
         "log_files_removed": report.log_files_removed,
-        "change_log_files_removed": report.change_log_files_removed,
+        "files_verified": report.files + (0 if report.change_log is None else report.change_log.files),
+        **_change_log_upkeep(report),
         "seconds": dict(report.seconds),
         "data_files": report.files,
         "dead_rows": report.dead_rows,
         "dagster/row_count": report.live_rows,
         "table_version": report.version,
+    }
+
+
+def _change_log_upkeep(report: MaintenanceReport) -> Metadata:
+    """Describe what the maintenance did to the change log."""
+    upkeep = report.change_log
+    return {
+        "change_log_files_removed": 0 if upkeep is None else upkeep.log_files_removed,
+        "change_log_vacuumed_files": 0 if upkeep is None else upkeep.vacuumed.files,
+        "change_log_vacuumed_bytes": 0 if upkeep is None else upkeep.vacuumed.size,
     }
 
 

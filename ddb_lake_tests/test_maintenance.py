@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from deltalake import DeltaTable
 
 from ddb_lake import convert as command
 from ddb_lake.embedded_aws import EmbeddedAws
@@ -51,6 +53,27 @@ def test_a_replica_is_maintained_between_its_windows(lake: LakeUnderTest, monkey
     assert told["folds"]
     assert told["dagster/row_count"] == 20
     assert told["strategy"] == "deletion_vectors"
+    assert lake.parity().equal
+
+
+def test_a_lost_file_fails_the_maintenance_and_its_check_until_the_initial_load_brings_it_back(lake: LakeUnderTest):
+    files = DeltaTable(lake.pipeline.replica.location.uri).file_uris()
+    max(map(Path, files), key=lambda path: path.stat().st_size).unlink()
+    job = lake.definitions.resolve_job_def(maintenance_job_name(lake.table))
+    result = job.execute_in_process(instance=lake.instance, run_config=QUIET, raise_on_error=False)
+    assert not result.success
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.check_name, check.passed, check.severity) == ("files", False, dg.AssetCheckSeverity.ERROR)
+    assert "materialise initial_items and initial_table again" in str(check.description)
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert str(check.description) in failure.step_failure_data.error_display_string
+    lake.bootstrap()
+    for number in range(4):
+        lake.materialise(quarter(number))
+    result = job.execute_in_process(instance=lake.instance, run_config=QUIET)
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.passed, check.description) == (True, "all files are there")
+    assert metadata_of(result, "maintenance")["files_verified"] >= len(files)
     assert lake.parity().equal
 
 

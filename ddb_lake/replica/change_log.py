@@ -45,6 +45,7 @@ from ddb_lake.replica.delta_log.deletion_vectors import read_vectors
 from ddb_lake.replica.errors import InvalidFrame, NotDecoded, StorageFailed, UncertainCommit
 from ddb_lake.replica.exact_names import arrange, pick
 from ddb_lake.replica.location import Location
+from ddb_lake.replica.maintenance import ChangeLogUpkeep, maintain_change_log
 from ddb_lake.replica.spans import Spans, encode_spans, export_name, export_window
 from ddb_lake.replica.store import ObjectTableStore, TableStore
 from ddb_lake.replica.strategy import Strategy
@@ -436,9 +437,21 @@ class ChangeLog:
             self.store, Strategy.COPY_ON_WRITE, columns, list(PARTITION_METADATA), files, note
         )
 
-    def clean_up(self) -> int:
-        """Remove what the Delta log needs no more, by `delta.logRetentionDuration`; return the number of files."""
-        return 0 if self.snapshot().table is None else commits.clean_up_log(self.store, self.location)
+    def maintain(self) -> ChangeLogUpkeep | None:
+        """Clean the Delta log up, vacuum, and look whether all files are there; do nothing without a table.
+
+        Files that were replaced, or that a staging left which was broken off, go once they are as old as
+        `delta.deletedFileRetentionDuration` says: 7 days where it says nothing, and a day at least.
+        """
+        if self.snapshot().table is None:
+            return None
+
+        def read() -> tuple[Snapshot, Account]:
+            table = read_snapshot(self.store, self.location, with_tombstones=True)
+            assert table is not None
+            return table, self._account(table)
+
+        return maintain_change_log(self.store, self.location, read)
 
     def _account(self, table: Snapshot) -> Account:
         return require_account(self.location, table, self.table_id, REMEDY, table.infos)

@@ -99,3 +99,7 @@ class DamagedDeletionVector(ReplicaError):
 
 class DamagedDataFile(ReplicaError):
     """A data file of the table is absent or can't be read."""
+
+
+class LostFiles(DamagedDataFile):
+    """Files that the log names are gone or have another size, and readers fail."""

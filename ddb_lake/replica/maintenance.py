@@ -1,20 +1,31 @@
-"""Keeping a replica quick for years: folds, a checkpoint, the log's cleanup, a vacuum; all safe beside windows."""
+"""Keeping a replica quick for years, and noticing what it has lost; all safe beside windows.
+
+Folds, a checkpoint, the log's cleanup, a vacuum, and whether all files are there that the log names.
+"""
 
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from ddb_lake.replica import table as delta
+from ddb_lake.replica.columns import EXPORT
 from ddb_lake.replica.commits import clean_up_log, write_checkpoint
 from ddb_lake.replica.coverage import Account
 from ddb_lake.replica.delta_log import Snapshot
-from ddb_lake.replica.errors import ReplicaError, StorageFailed, UncertainCommit
+from ddb_lake.replica.errors import LostFiles, ReplicaError, StorageFailed, UncertainCommit
 from ddb_lake.replica.fold import Overtaken, commit_folded, discard, write_folded
 from ddb_lake.replica.folding import Fold, FoldPolicy, plan_folds
+from ddb_lake.replica.inventory import LostFile, lost_files, named
 from ddb_lake.replica.location import Location
+from ddb_lake.replica.spans import export_window
 from ddb_lake.replica.store import TableStore
 from ddb_lake.replica.vacuum import Vacuumed, vacuum
+from ddb_lake.windows import format_time, listed
+
+LEAST_RETENTION_OF_CHANGES = timedelta(days=1)
+"""What a change log's `delta.deletedFileRetentionDuration` can't go below: a staging commits at its very end."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,23 @@ class Folded:
 
 
 @dataclass(frozen=True)
+class ChangeLogUpkeep:
+    """What the maintenance of a change log did.
+
+    Args:
+        files: Data files that the log names.
+        vacuumed: What was removed for good.
+        log_files_removed: Files of the Delta log that were cleaned up.
+        lost: Files that the log names and that are not there as it has them.
+    """
+
+    files: int
+    vacuumed: Vacuumed
+    log_files_removed: int
+    lost: tuple[LostFile, ...] = ()
+
+
+@dataclass(frozen=True)
 class MaintenanceReport:
     """What a maintenance did and what it cost.
 
@@ -55,7 +83,8 @@ class MaintenanceReport:
         vacuumed: What was removed for good.
         checkpoint: Whether a checkpoint was written.
         log_files_removed: Files of the log that were cleaned up.
-        change_log_files_removed: The same of the change log's.
+        lost: Files that the log names and that are not there as it has them.
+        change_log: What the maintenance of the change log did.
         seconds: How long each part took.
     """
 
@@ -67,7 +96,8 @@ class MaintenanceReport:
     vacuumed: Vacuumed
     checkpoint: bool
     log_files_removed: int
-    change_log_files_removed: int = 0
+    lost: tuple[LostFile, ...] = ()
+    change_log: ChangeLogUpkeep | None = None
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
 
@@ -151,7 +181,7 @@ def maintain(
     keys: list[str],
     policy: FoldPolicy,
 ) -> MaintenanceReport:
-    """Fold, write a checkpoint, clean the log up, and vacuum.
+    """Fold, write a checkpoint, clean the log up, vacuum, and look whether all files are there.
 
     Args:
         store: The table's folder.
@@ -161,8 +191,8 @@ def maintain(
         keys: The key's columns.
         policy: When files are folded.
 
-    Raises:
-        ReplicaError: If a fold could not be done, after all else was.
+    Returns:
+        The report; what has kept folds from being done is in it, and so is what is lost.
     """
     seconds: dict[str, float] = {}
 
@@ -180,10 +210,11 @@ def maintain(
     removed = clean_up_log(store, location)
     at = timed("cleanup", at)
     snapshot, account = read_with_tombstones()
-    vacuumed = vacuum(store, snapshot, account)
+    found = store.walk()
+    lost = lost_files(snapshot, found)
+    at = timed("verification", at)
+    vacuumed = vacuum(store, snapshot, account, found)
     timed("vacuum", at)
-    if folded.errors:
-        raise folded.errors[0]
     files = snapshot.files.values()
     return MaintenanceReport(
         version=snapshot.number,
@@ -194,5 +225,56 @@ def maintain(
         vacuumed=vacuumed,
         checkpoint=checkpoint,
         log_files_removed=removed,
+        lost=lost,
         seconds=seconds,
     )
+
+
+def maintain_change_log(
+    store: TableStore, location: Location, read: Callable[[], tuple[Snapshot, Account]]
+) -> ChangeLogUpkeep:
+    """Clean the log up, vacuum, and look whether all files are there.
+
+    Args:
+        store: The table's folder.
+        location: Where it is.
+        read: Returns the table as it is now, with the files that were removed lately, and what it holds.
+    """
+    removed = clean_up_log(store, location)
+    snapshot, account = read()
+    found = store.walk()
+    lost = lost_files(snapshot, found)
+    return ChangeLogUpkeep(
+        files=len(snapshot.files),
+        vacuumed=vacuum(store, snapshot, account, found, LEAST_RETENTION_OF_CHANGES),
+        log_files_removed=removed,
+        lost=lost,
+    )
+
+
+def refuse_losses(
+    replica: Location, account: Account, lost: tuple[LostFile, ...], changes: Location, upkeep: ChangeLogUpkeep | None
+) -> None:
+    """Check that nothing is lost.
+
+    Raises:
+        LostFiles: If something is, with what brings it back.
+    """
+    said: list[str] = []
+    if lost and account.bootstrap is not None:
+        said.append(
+            f"{replica}: {named(lost)}. Restore what is lost as it was, from a backup or the bucket's versions; or "
+            "materialise initial_items and initial_table again, which brings the state of "
+            f"{format_time(account.bootstrap.time)} back, and the windows since, whose exports and decoded changes "
+            "are taken again; or, if that is long ago, move start in lake.yaml to a later quarter-hour for a new "
+            "initial load"
+        )
+    if upkeep is not None and upkeep.lost:
+        names = {name for each in upkeep.lost if (name := each.file.partition.get(EXPORT)) is not None}
+        exports = sorted(map(export_window, names))
+        said.append(
+            f"{changes}: {named(upkeep.lost)}. Restore what is lost as it was, or materialise raw_export and "
+            f"decoded_items of {listed(exports)} again"
+        )
+    if said:
+        raise LostFiles("; and ".join(said) + ". All else of the maintenance is done")

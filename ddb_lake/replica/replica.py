@@ -40,12 +40,14 @@ from ddb_lake.replica.errors import (
     OutdatedBootstrap,
     ReplicaError,
     SchemaConflict,
+    StagedBootstrapMissing,
     WrongSourceTable,
 )
 from ddb_lake.replica.exact_names import arrange
 from ddb_lake.replica.folding import FoldPolicy
+from ddb_lake.replica.inventory import lost_files
 from ddb_lake.replica.location import Location
-from ddb_lake.replica.maintenance import MaintenanceReport, maintain
+from ddb_lake.replica.maintenance import ChangeLogUpkeep, MaintenanceReport, maintain, refuse_losses
 from ddb_lake.replica.mark import mark_changes
 from ddb_lake.replica.merge import AppliedRows, Effort, check_types, merge_changes
 from ddb_lake.replica.partitioning import (
@@ -106,7 +108,7 @@ class BootstrapCommit:
         version: The Delta version that holds it (or held it already).
         export_id: The full export.
         bootstrap_time: Everything written before this time is in it.
-        rows_before: How many items the replica had, of any bootstrap; 0 without a table.
+        rows_before: How many items the replica had, of any bootstrap; 0 without a table, or with a damaged one.
         rows: How many items it has.
         files: How many files were committed; 0 if it was already.
         outcome: Whether the table was created, its rows were replaced, or the same export was there already
@@ -270,13 +272,16 @@ class Replica:
     def maintain(self, policy: FoldPolicy | None = None) -> MaintenanceReport:
         """Fold files, write a checkpoint, clean the logs up and vacuum: safe beside windows that run.
 
+        Whether all files are there that the logs of the replica and of the change log name is looked at as well.
+
         Raises:
             NotBootstrapped: If there is no table yet.
+            LostFiles: If not; all else is done.
             DamagedDataFile: If a data file that is to be folded is damaged.
             TooManyConflicts: If others win every try at a fold's commit.
         """
         keys = key_names(self.columns() or self._raise_not_bootstrapped(), str(self.location))
-        cleaned_up = 0
+        upkeep: ChangeLogUpkeep | None = None
         try:
             report = maintain(
                 self.store,
@@ -287,8 +292,11 @@ class Replica:
                 policy or FoldPolicy(),
             )
         finally:
-            cleaned_up = self.change_log.clean_up()
-        return replace(report, change_log_files_removed=cleaned_up)
+            upkeep = self.change_log.maintain()
+        refuse_losses(self.location, self._read()[1], report.lost, self.change_log.location, upkeep)
+        if report.folded.errors:
+            raise report.folded.errors[0]
+        return replace(report, change_log=upkeep)
 
     def convert(self, strategy: Strategy) -> Converted:
         """Move the table to a strategy, in one commit.
@@ -422,7 +430,8 @@ class Replica:
         """Create the table from a staged export, or replace all of its rows and columns, in one commit.
 
         The coverage starts anew at the export's time. Committing the export that the replica already builds
-        upon changes nothing, so that the windows applied since are kept.
+        upon changes nothing, so that the windows applied since are kept; unless files of the table are lost: then
+        its rows are replaced as well, and the windows are to be applied again.
 
         Raises:
             StagedBootstrapMissing: If the export was not staged, or a file of it is gone.
@@ -439,8 +448,11 @@ class Replica:
                 account = self._account(snapshot)
             same = account is not None and account.table_id == self.table_id
             bootstrap = None if account is None else account.bootstrap
+            is_whole = True
             if snapshot is not None and account and same and bootstrap and bootstrap.export_id == export_id:
-                return self._already_committed(snapshot, account, export_id)
+                is_whole = not lost_files(snapshot, self.store.walk())
+                if is_whole:
+                    return self._already_committed(snapshot, account, export_id)
             staged = staging.read_manifest(self.store, self.location, export_id)
             if staged.table_id != self.table_id:
                 raise WrongSourceTable(
@@ -449,7 +461,15 @@ class Replica:
                 )
             if snapshot is not None and account is not None and bootstrap is not None:
                 if same and bootstrap == Bootstrap(None, staged.bootstrap_time):
-                    return self._already_committed(snapshot, account, export_id)
+                    is_whole = not lost_files(snapshot, self.store.walk())
+                    if is_whole:
+                        return self._already_committed(snapshot, account, export_id)
+                names = {each.path for each in staged.files}
+                if not is_whole and names & {each.object_path for each in snapshot.files.values()}:
+                    raise StagedBootstrapMissing(
+                        f"{self.location} has lost files, and the export {export_id} is staged in files that are "
+                        "part of it: stage it again (materialise initial_items, then initial_table)"
+                    )
                 if staged.bootstrap_time < bootstrap.time:
                     raise OutdatedBootstrap(
                         f"{self.location} builds upon the full export of "
@@ -463,7 +483,7 @@ class Replica:
                 {"did": "bootstrap", "rows": staged.rows},
                 retired_table_id=None if account is None else account.table_id,
             )
-            rows_before = 0 if snapshot is None else commits.count_rows(self.store, snapshot)
+            rows_before = 0 if snapshot is None or not is_whole else commits.count_rows(self.store, snapshot)
             made = [*fields(staging.table_columns(staged.columns)), *partition_fields(staged.partitioning)]
             partitions = [each.name for each in staged.partitioning]
             files = [each.add_file() for each in staged.files]

@@ -2,11 +2,11 @@
 
 An object goes only if the newest version does not name it, the log does not tell that it was removed a short while
 ago, no bootstrap waits for it, and it is older than the retention: a writer that is at work names what it has written
-within that time. So this is safe beside anything else that runs.
+within that time. So this is safe beside anything else that runs. Replicas and change logs are vacuumed alike.
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -27,8 +27,8 @@ RETENTION = timedelta(days=7)
 LEAST_RETENTION = timedelta(hours=1)
 """What the property can't go below: a window that is at work names what it has written within that time."""
 
-PROBE = "_bootstrap/clock-"
-"""How objects are called that are written to see the storage's own clock."""
+PROBES = "_probe"
+"""The folder of objects that are written to see how the storage behaves, such as its own clock."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +44,31 @@ class Vacuumed:
     size: int
 
 
-def vacuum(store: TableStore, snapshot: Snapshot, account: Account) -> Vacuumed:
+def vacuum(
+    store: TableStore,
+    snapshot: Snapshot,
+    account: Account,
+    found: Collection[StoredObject],
+    least: timedelta = LEAST_RETENTION,
+) -> Vacuumed:
     """Delete what no version within the retention needs.
 
     Args:
         store: The table's folder.
         snapshot: The newest version, with its tombstones.
         account: What the table holds.
+        found: All objects in the folder, listed after the snapshot was read.
+        least: What the table's own retention can't go below.
 
     Raises:
         UnsupportedTable: If the table asks its writers for what this program does not know.
     """
     require_writable(snapshot)
     told = parse_interval(snapshot.property("delta.deletedFileRetentionDuration"), RETENTION)
-    retention = max(told, LEAST_RETENTION)
+    retention = max(told, least)
     before = storage_clock(store) - retention
     kept = needed(snapshot, before) | staged_files(store, account.bootstrap and account.bootstrap.time)
-    gone = [each for each in store.walk() if is_ours(each) and each.path not in kept and each.modified < before]
+    gone = [each for each in found if is_ours(each) and each.path not in kept and each.modified < before]
     store.delete(each.path for each in gone)
     return Vacuumed(len(gone), sum(each.size for each in gone))
 
@@ -81,7 +89,7 @@ def is_ours(found: StoredObject) -> bool:
     folder = found.path.split("/", 1)[0]
     if folder == VECTORS:
         return found.path.partition("#")[0].endswith(".bin")
-    if folder == SEGMENTS:
+    if folder in (SEGMENTS, PROBES):
         return True
     if folder == STAGINGS:
         return found.path.partition("#")[0].endswith(HASHES_END)
@@ -92,9 +100,9 @@ def is_ours(found: StoredObject) -> bool:
 
 def storage_clock(store: TableStore) -> datetime:
     """Return the time by the clock that stamps the objects, or by ours if that is behind: the earlier is safe."""
-    probe = f"{PROBE}{uuid.uuid4()}"
+    probe = f"{PROBES}/clock-{uuid.uuid4()}"
     store.put(probe, b"")
-    (stamped,) = [each.modified for each in store.walk("_bootstrap") if each.path == probe]
+    (stamped,) = [each.modified for each in store.walk(PROBES) if each.path == probe]
     store.delete([probe])
     return min(stamped, datetime.now(UTC))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ddb_lake.replica import ChangeLog, Location, Replica, Strategy
+from ddb_lake.replica.errors import LostFiles
 from ddb_lake.replica.folding import FoldPolicy
 from ddb_lake_tests.cloud import Cloud
 from ddb_lake_tests.replica.histories import TABLE_ID, Key, Lake, delete, put, window
@@ -48,6 +49,28 @@ def lake_on(cloud: Cloud, name: str) -> Lake:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DDB_LAKE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+def test_a_file_that_s3_has_lost_is_noticed_by_the_maintenance(cloud: Cloud):
+    tables = lake_on(cloud, "lost")
+    tables.bootstrap({Key("a"): "0"})
+    tables.decode(window(0, 15), [put("b", 1, "1")])
+    tables.replica.apply(window(0, 15))
+    assert tables.replica.maintain().lost == ()
+    for table, store in (
+        (tables.replica.snapshot(), tables.replica.store),
+        (tables.log.snapshot().table, tables.log.store),
+    ):
+        assert table is not None
+        store.delete([next(iter(table.files.values())).object_path])
+    with pytest.raises(LostFiles, match=r"lost/replica: .* is gone.*lost/changes: .* is gone.*decoded_items of"):
+        tables.replica.maintain()
+    tables.stage({Key("a"): "0"})
+    tables.replica.commit_bootstrap("01-export")
+    tables.decode(window(0, 15), [put("b", 1, "1")])
+    tables.replica.apply(window(0, 15))
+    assert tables.replica.maintain().lost == ()
+    assert tables.items() == {Key("a"): "0", Key("b"): "1"}
 
 
 def test_a_replica_on_s3_is_kept_folded_and_moved(cloud: Cloud, cache: Path):
