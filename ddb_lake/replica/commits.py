@@ -26,6 +26,7 @@ from ddb_lake.replica.delta_log.snapshot import LOG
 from ddb_lake.replica.errors import DamagedLog
 from ddb_lake.replica.key_index import read_data_file
 from ddb_lake.replica.location import Location
+from ddb_lake.replica.probes import require_conditional_puts
 from ddb_lake.replica.store import TableStore
 from ddb_lake.replica.strategy import (
     PROPERTIES,
@@ -53,8 +54,10 @@ def create_table(
     """Create the table, with some files at once, and return its version, which is 0.
 
     Raises:
+        UnsafeStorage: If the storage would let one writer overwrite another's commit.
         Conflict: If somebody else has just created it.
     """
+    require_conditional_puts(store)
     metadata = Metadata(
         id=str(uuid.uuid4()),
         schema=Schema(list(fields)).to_json(),

@@ -61,6 +61,10 @@ class UncertainCommit(StorageFailed):
     """The storage gave no answer to a commit, which may be there: what it names must stay."""
 
 
+class UnsafeStorage(ReplicaError):
+    """The storage does not honour conditional puts, so that writers would overwrite each other's commits."""
+
+
 class UnclearRestore(ReplicaError):
     """The Delta table was restored to an older version, and what that one covered can't be told."""
 

@@ -5,7 +5,6 @@ ago, no bootstrap waits for it, and it is older than the retention: a writer tha
 within that time. So this is safe beside anything else that runs. Replicas and change logs are vacuumed alike.
 """
 
-import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from ddb_lake.replica.delta_log.deletion_vectors import file_of
 from ddb_lake.replica.delta_log.intervals import parse_interval
 from ddb_lake.replica.key_index import FOLDER as SEGMENTS
 from ddb_lake.replica.key_index import segment_path
+from ddb_lake.replica.probes import PROBES, storage_clock
 from ddb_lake.replica.store import StoredObject, TableStore
 
 RETENTION = timedelta(days=7)
@@ -26,9 +26,6 @@ RETENTION = timedelta(days=7)
 
 LEAST_RETENTION = timedelta(hours=1)
 """What the property can't go below: a window that is at work names what it has written within that time."""
-
-PROBES = "_probe"
-"""The folder of objects that are written to see how the storage behaves, such as its own clock."""
 
 
 @dataclass(frozen=True)
@@ -96,15 +93,6 @@ def is_ours(found: StoredObject) -> bool:
     hidden = folder.startswith("_") and "=" not in folder
     # What is behind a # is the rest of a local put that was broken off.
     return not hidden and found.path.partition("#")[0].endswith(".parquet")
-
-
-def storage_clock(store: TableStore) -> datetime:
-    """Return the time by the clock that stamps the objects, or by ours if that is behind: the earlier is safe."""
-    probe = f"{PROBES}/clock-{uuid.uuid4()}"
-    store.put(probe, b"")
-    (stamped,) = [each.modified for each in store.walk(PROBES) if each.path == probe]
-    store.delete([probe])
-    return min(stamped, datetime.now(UTC))
 
 
 def _vector_files(vectors: Iterable[DeletionVector | None]) -> set[str]:
