@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import polars as pl
 
@@ -34,3 +35,11 @@ class DecodedRows:
         if row is not None:
             return f"{self.source}, line {self.first_line + row}"
         return f"{self.source}, lines {self.first_line} to {self.first_line + max(0, self.frame.height - 1)}"
+
+
+def count_values(series: pl.Series) -> int:
+    """Return how many values of a series are not null; of lists how many members they have."""
+    if isinstance(series.dtype, pl.List):
+        lists = cast("Any", series.to_arrow(compat_level=pl.CompatLevel.newest()))
+        return len(lists.flatten())
+    return len(series) - series.null_count()

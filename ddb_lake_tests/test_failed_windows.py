@@ -328,7 +328,7 @@ def test_files_of_a_failed_staging_are_not_taken_for_those_of_other_rules(histor
     table = history([put(f"k{n}", email={"S": f"ann{n}@example.org"}) for n in range(8)], [])
     pipeline = table.opened("lake")
     pipeline.start_export(pipeline.bootstrap_request)
-    pipeline.replica.store = FaultyStore(pipeline.replica.location, fault(3, "before"))
+    pipeline.replica.store = FaultyStore(pipeline.replica.location, fault(4, "before"))  # the second shard's file
     with pytest.raises(StorageFailed):
         pipeline.stage_bootstrap()
     assert [path for path, _ in listing(pipeline) if path.endswith(".json")], "a shard is done"

@@ -118,8 +118,9 @@ def _decode(
         made: _Frames = []
         for shreds in shredder.shred(block, most_rows):
             try:
-                frame, tally = build_frame(shreds, mode, schema)
-                made.append((DecodedRows(unpinned(frame, shreds), block.name, shreds.first_line), tally))
+                frame, tally, values = build_frame(shreds, mode, schema)
+                rows = DecodedRows(unpinned(frame, shreds), block.name, shreds.first_line, values)
+                made.append((rows, tally))
             except DecodeError as error:
                 raise located(error, block.name, shreds) from None
         return made

@@ -6,6 +6,7 @@ from itertools import groupby
 
 import polars as pl
 
+from ddb_lake.decoded_rows import count_values
 from ddb_lake.decoding import arrow
 from ddb_lake.decoding.attributes import Arm
 from ddb_lake.decoding.errors import DecodeError, SchemaTooNarrow, SecondType
@@ -63,8 +64,12 @@ def by_attribute(shreds: Shreds) -> Iterator[tuple[str, list[Cells]]]:
         yield cells[0].attribute, cells
 
 
-def build_frame(shreds: Shreds, mode: Mode, schema: ItemSchema) -> tuple[pl.DataFrame, Tally]:
+def build_frame(shreds: Shreds, mode: Mode, schema: ItemSchema) -> tuple[pl.DataFrame, Tally, dict[str, int]]:
     """Build the frame of some lines and prove that it holds all of them.
+
+    Returns:
+        The frame, what was counted on the way, and by column how many values were placed (of sets their members): as
+        the series are made, before a frame is put together of them.
 
     Raises:
         SchemaTooNarrow: If an attribute or a type of its values has no column; its `line` is the row.
@@ -73,6 +78,7 @@ def build_frame(shreds: Shreds, mode: Mode, schema: ItemSchema) -> tuple[pl.Data
     """
     tally = Tally(1, shreds.height, shreds.exact_lines)
     filled: dict[str, pl.Series] = {}
+    values: dict[str, int] = {}
     placed: list[tuple[Cells, int]] = []
     for attribute, cells in by_attribute(shreds):
         rule = schema.rule_of(attribute)
@@ -89,6 +95,7 @@ def build_frame(shreds: Shreds, mode: Mode, schema: ItemSchema) -> tuple[pl.Data
                     f"the schema has no column for the {arm} values of {attribute!r}: learn this file first",
                     line=_first_row(series),
                 )
+            values[column.name] = count_values(series)
             filled[column.name] = series.alias(column.name)
         placed += _counted(cells, typed.arms, shreds.height)
     prove_conservation(shreds, mode, len(schema.key), placed)
@@ -96,7 +103,8 @@ def build_frame(shreds: Shreds, mode: Mode, schema: ItemSchema) -> tuple[pl.Data
     attributes = null_columns(((column.name, column.dtype) for column in schema.columns), shreds.height)
     for name, series in filled.items():
         attributes[schema.places[name]] = series
-    return pl.DataFrame([*_metadata(shreds, mode), *attributes]), tally
+    metadata, counts = _metadata(shreds, mode)
+    return pl.DataFrame([*metadata, *attributes]), tally, {**counts, **values}
 
 
 def unpinned(frame: pl.DataFrame, shreds: Shreds) -> pl.DataFrame:
@@ -144,7 +152,8 @@ def _first_row(series: pl.Series) -> int:
     return int(series.is_not_null().arg_max() or 0)
 
 
-def _metadata(shreds: Shreds, mode: Mode) -> list[pl.Series]:
+def _metadata(shreds: Shreds, mode: Mode) -> tuple[list[pl.Series], dict[str, int]]:
+    """Return the metadata's columns, and how many values each of them has."""
     rows = shreds.rows  # whose memory is used again for the next lines
     made = [
         pl.Series("_key_hash", rows["key_hash"].copy()),
@@ -153,9 +162,11 @@ def _metadata(shreds: Shreds, mode: Mode) -> list[pl.Series]:
     ]
     if mode.changes:
         made.append(pl.Series("_deleted", rows["deleted"].copy()))
+    counts = {series.name: shreds.height for series in made}
     if mode.old_images:
         views, bitmap = arrow.new_views(shreds.height), arrow.new_bitmap(shreds.height)
         count = columns.old_images(rows, shreds.height, shreds.data, shreds.out, views, bitmap)
         old = arrow.strings(shreds.height, count, bitmap, views, shreds.data, shreds.out)
         made.append(old.alias(OLD_IMAGE))
-    return made
+        counts[OLD_IMAGE] = int(count)
+    return made, counts

@@ -39,6 +39,7 @@ from ddb_lake.replica.data_files import (
     DataFile,
     encode,
     partition_folder,
+    prove,
     write_file,
     write_indexed_file,
 )
@@ -50,6 +51,7 @@ from ddb_lake.replica.partitioning import PartitionColumn, partition_fields, par
 from ddb_lake.replica.store import TableStore, put_new
 from ddb_lake.replica.strategy import Strategy
 from ddb_lake.replica.unstorable import naming_the_value
+from ddb_lake.replica.written import Values, total, values_of
 from ddb_lake.windows import format_time, parse_time, to_us
 
 FORMAT = 1
@@ -216,6 +218,7 @@ def write_shard(
         InvalidFrame: If rows have other columns or types than declared, or were written after the export; like
             whatever the frames raise, with no file of this shard left behind.
         UnstorableValue: If a value can't be written to a file; likewise.
+        NotWritten: If the files have not the rows and values that the frames had; likewise.
     """
     where = f"{staging.where}, bootstrap {staging.export_id}, shard {name}"
     done = _read_note(store, staging, name)
@@ -225,7 +228,8 @@ def write_shard(
     files: list[DataFile] = []
     hashes: list[npt.NDArray[Any]] = []
     waiting: list[DecodedRows] = []
-    size = rows = 0
+    placed: list[Values] = []
+    size = rows = taken_rows = 0
 
     def write() -> None:
         nonlocal size, rows
@@ -237,7 +241,7 @@ def write_shard(
         size = rows = 0
 
     def take(taken: DecodedRows) -> None:
-        nonlocal size, rows
+        nonlocal size, rows, taken_rows
         frame = taken.frame
         place = f"{where} ({taken.where()})" if taken.source else where
         present = frozenset(frame.columns)
@@ -251,6 +255,8 @@ def write_shard(
                 f"{place}: a row was written at {latest} µs, which is not before the export's time "
                 f"{format_time(staging.bootstrap_time)} ({to_us(staging.bootstrap_time)} µs)"
             )
+        placed.append(taken.values or values_of(taken.frame))
+        taken_rows += taken.frame.height
         waiting.append(replace(taken, frame=frame))
         hashes.append(frame[KEY_HASH].to_numpy())
         size += int(frame.estimated_size())
@@ -263,6 +269,7 @@ def write_shard(
             if frame.frame.height:
                 take(frame)
         write()
+        prove(total(placed), taken_rows, files, where)
         shard = StagedShard(name, tuple(files))
         told = np.concatenate([_NO_HASHES, *hashes]).tobytes()
         put_new(store, _hashes_path(staging.export_id, name), told)

@@ -38,6 +38,7 @@ from ddb_lake.replica.data_files import (
     encode,
     live_rows,
     partition_folder,
+    prove,
     write_file,
 )
 from ddb_lake.replica.delta_log import AddFile, Note, Snapshot, read_snapshot
@@ -50,6 +51,7 @@ from ddb_lake.replica.spans import Spans, encode_spans, export_name, export_wind
 from ddb_lake.replica.store import ObjectTableStore, TableStore
 from ddb_lake.replica.strategy import Strategy
 from ddb_lake.replica.unstorable import naming_the_value
+from ddb_lake.replica.written import Values, total, values_of
 from ddb_lake.windows import (
     KEY_FORMAT,
     LONGEST_EXPORT,
@@ -350,6 +352,7 @@ class ChangeLog:
             InvalidFrame: If a frame has other columns or types than the log, or changes that were not
                 written in the window; like whatever the frames raise, with no file left behind.
             UnstorableValue: If a value can't be written to a file; likewise.
+            NotWritten: If the files have not the rows and values that the frames had; likewise.
             WrongSourceTable: If the folder holds another source table's log.
         """
         snapshot = self.snapshot()
@@ -475,6 +478,7 @@ class _Spool:
         self._rows = 0
         self._strays = 0
         self._stray = ""
+        self._placed: list[Values] = []
 
     def take(self, rows: DecodedRows) -> None:
         place = f" ({rows.where()})" if rows.source else ""
@@ -491,6 +495,7 @@ class _Spool:
         self._strays += count
         if self._strays or not frame.height:
             return  # counting on for the message, but writing no more
+        self._placed.append(rows.values or values_of(rows.frame))
         self._waiting.append(replace(rows, frame=frame))
         self._bytes += int(frame.estimated_size())
         self._rows += frame.height
@@ -504,6 +509,7 @@ class _Spool:
                 f"one of them at {self._stray}: is it the manifest of another window?"
             )
         self._write()
+        prove(total(self._placed), self.changes, self.files, self._where)
 
     def discard(self) -> None:
         """Delete the files, which no commit names; nothing was lost if that fails too."""

@@ -7,7 +7,7 @@ import io
 import uuid
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -19,11 +19,12 @@ from pyroaring import BitMap64
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.replica.columns import KEY_HASH
 from ddb_lake.replica.delta_log import AddFile, Conflict, log_path, now_ms
-from ddb_lake.replica.delta_log.deletion_vectors import REMEDY
-from ddb_lake.replica.errors import DamagedDeletionVector, StorageFailed, UncertainCommit
+from ddb_lake.replica.delta_log.deletion_vectors import REMEDY as VECTOR_REMEDY
+from ddb_lake.replica.errors import DamagedDeletionVector, NotWritten, StorageFailed, UncertainCommit
 from ddb_lake.replica.exact_names import read_parquet
 from ddb_lake.replica.key_index import read_data_file, reading, segment_path, write_segment
 from ddb_lake.replica.store import TableStore, put_new
+from ddb_lake.replica.written import REMEDY, Values, compare, prove_file, total
 
 FILE_BYTES = 256 * 1024 * 1024
 """Uncompressed bytes of rows that are gathered in memory for a file at most."""
@@ -62,6 +63,7 @@ class DataFile:
         stats: The statistics of Delta's add action as JSON.
         partition: The partition column's values.
         index_size: Bytes of its segment of the key index; 0 without one.
+        values: By column, how many values its footer tells; kept in memory only.
     """
 
     path: str
@@ -70,6 +72,7 @@ class DataFile:
     stats: str
     partition: dict[str, str | None]
     index_size: int = 0
+    values: Mapping[str, int] = field(default_factory=dict[str, int], compare=False, repr=False)
 
     def add_file(self) -> AddFile:
         """Return the file as a commit of our own names it."""
@@ -77,7 +80,9 @@ class DataFile:
 
     def to_json(self) -> dict[str, Any]:
         """Return the file as JSON values."""
-        return asdict(self)
+        told = asdict(self)
+        del told["values"]
+        return told
 
 
 def partition_folder(partition: Mapping[str, str | None]) -> str:
@@ -108,11 +113,39 @@ def write_file(
         frame: The rows without the partition's columns.
         partition: The partition column's values.
         compression_level: Zstandard's.
+
+    Raises:
+        NotWritten: If the file, read back from the store, does not have the frame's rows and values.
     """
     data, stats = encode(frame, compression_level)
     path = f"{folder}{name}-{uuid.uuid4()}.parquet"
     put_new(store, path, data)
-    return DataFile(path, len(data), frame.height, stats, dict(partition))
+    try:
+        values = prove_file(store, path, data, frame)
+    except Exception:
+        with suppress(StorageFailed):  # the first error counts
+            store.delete([path])
+        raise
+    return DataFile(path, len(data), frame.height, stats, dict(partition), values=values)
+
+
+def prove(expected: Values, rows: int, files: Sequence[DataFile], where: str) -> None:
+    """Compare what was to be written with what the footers of the files tell, column by column.
+
+    Args:
+        expected: By column, how many values were to be written, counted before the rows were arranged and split.
+        rows: How many rows.
+        files: The files.
+        where: The table, for messages.
+
+    Raises:
+        NotWritten: If a column or the rows have lost or gained something.
+    """
+    paths = [each.path for each in files]
+    found = sum(each.rows for each in files)
+    if found != rows:
+        raise NotWritten(f"{where}: {rows} rows were to be written, {found} are in {', '.join(paths[:3])}: {REMEDY}")
+    compare(expected, total(each.values for each in files), where, paths)
 
 
 def encode(frame: pl.DataFrame, compression_level: int = COMPRESSION_LEVEL) -> tuple[bytes, str]:
@@ -186,7 +219,8 @@ def live_rows(
         return frame
     if dead.max() >= frame.height:
         raise DamagedDeletionVector(
-            f"the deletion vector of {store}/{file.object_path} marks row {dead.max()} of {frame.height}; {REMEDY}"
+            f"the deletion vector of {store}/{file.object_path} marks row {dead.max()} of {frame.height}; "
+            f"{VECTOR_REMEDY}"
         )
     alive = np.ones(frame.height, dtype=bool)
     alive[np.array(dead.to_array(), dtype=np.int64)] = False

@@ -49,6 +49,10 @@ class RepeatedKeys(InvalidFrame):
         self.hashes = hashes
 
 
+class NotWritten(ReplicaError):
+    """A file does not have what was to be written to it; no commit names it."""
+
+
 class WrongSourceTable(ReplicaError):
     """The Delta table holds another source table, or nothing that ddb_lake wrote."""
 

@@ -22,16 +22,20 @@ from ddb_lake.replica.data_files import (
     DataFile,
     live_rows,
     partition_folder,
+    prove,
+    removed_on_failure,
     write_file,
     write_indexed_file,
 )
 from ddb_lake.replica.delta_log import AddFile, Operation, Snapshot, now_ms, require_writable
 from ddb_lake.replica.delta_log.deletion_vectors import read_vectors, write_vectors
+from ddb_lake.replica.errors import ANEW, DamagedDataFile
 from ddb_lake.replica.exact_names import pick
 from ddb_lake.replica.key_index import segment_path
 from ddb_lake.replica.key_index.filter import I64
 from ddb_lake.replica.mark import loose
 from ddb_lake.replica.store import TableStore
+from ddb_lake.replica.written import Values, total, values_of
 
 _FILE = "folded file"
 """Which file a row of a fold comes from, while it is in memory. No table can have a column of this name."""
@@ -75,9 +79,10 @@ def write_folded(
     Raises:
         DamagedDataFile: If a file is absent or is not what the log tells.
         DamagedDeletionVector: If it can't be told which rows are dead.
+        NotWritten: If the file has not the rows and values that were read.
     """
     dead = read_dead(store, sources, str(snapshot.location))
-    rows = _gather(store, snapshot, sources, dead)
+    rows, values = _gather(store, snapshot, sources, dead)
     origin_files, origin_rows = rows[_FILE].to_numpy(), rows[POSITION].to_numpy()
     rows = rows.drop(_FILE, POSITION)
     file = None
@@ -88,21 +93,33 @@ def write_folded(
             file = write_indexed_file(store, folder, "fold", rows, partition, keys, QUICK_LEVEL)
         else:
             file = write_file(store, folder, "fold", rows, partition, QUICK_LEVEL)
+        with removed_on_failure(store) as written:
+            written += [file.path, segment_path(file.path)]
+            prove(values, len(origin_rows), [file], str(snapshot.location))
     return FoldedFile(tuple(sources), dead, file, origin_files, origin_rows, sum(each.size for each in sources))
 
 
 def _gather(
     store: TableStore, snapshot: Snapshot, sources: Sequence[AddFile], dead: Mapping[str, BitMap64]
-) -> pl.DataFrame:
-    """Return the live rows of some files by key hash, in the columns of the table, with where they come from."""
+) -> tuple[pl.DataFrame, Values]:
+    """Return the live rows of some files by key hash, in the columns of the table, with where they come from.
+
+    Besides, by column, how many values they had when they were read.
+    """
     partitions = set(snapshot.metadata.partition_columns)
     types = {name: dtype for name, dtype in column_types(snapshot.metadata.schema).items() if name not in partitions}
     columns = {**types, _FILE: pl.Int64(), POSITION: pl.Int64()}
-    frames = [
-        live_rows(store, file, dead[file.path]).with_columns(pl.lit(number, pl.Int64()).alias(_FILE))
-        for number, file in enumerate(sources)
-    ]
-    return pl.concat([pl.DataFrame(schema=columns), *frames], how="diagonal").pipe(pick, columns).sort(KEY_HASH)
+    read = [live_rows(store, file, dead[file.path]) for file in sources]
+    for file, frame in zip(sources, read, strict=True):
+        if file.rows is not None and frame.height != file.rows - len(dead[file.path]):
+            raise DamagedDataFile(
+                f"{store}/{file.object_path} has {frame.height} live rows, the log tells "
+                f"{file.rows - len(dead[file.path])}: {ANEW}"
+            )
+    values = total({name: count for name, count in values_of(frame).items() if name in types} for frame in read)
+    frames = [frame.with_columns(pl.lit(number, pl.Int64()).alias(_FILE)) for number, frame in enumerate(read)]
+    rows = pl.concat([pl.DataFrame(schema=columns), *frames], how="diagonal").pipe(pick, columns).sort(KEY_HASH)
+    return rows, values
 
 
 def commit_folded(store: TableStore, snapshot: Snapshot, account: Account, folded: FoldedFile, reason: str) -> int:

@@ -19,6 +19,7 @@ from ddb_lake.replica.data_files import (
     QUICK_LEVEL,
     DataFile,
     partition_folder,
+    prove,
     removed_on_failure,
     write_file,
     write_indexed_file,
@@ -41,6 +42,7 @@ from ddb_lake.replica.merge import AppliedRows, Effort
 from ddb_lake.replica.partitioning import partitioning_of, split
 from ddb_lake.replica.store import TableStore
 from ddb_lake.replica.strategy import refuse_change_data_feed
+from ddb_lake.replica.written import values_among
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def mark_changes(
     Raises:
         UnsupportedTable: If the table asks of its writers what can't be done here.
         DamagedDeletionVector: If it can't be told which rows are deleted.
+        NotWritten: If the files have not the rows and values of the changes that become rows.
         Conflict: If somebody else has committed since the snapshot was loaded.
     """
     require_writable(snapshot)
@@ -98,6 +101,7 @@ def mark_changes(
     with removed_on_failure(store) as paths:
         images = changes.filter(pl.Series(marks.upserts)).drop(DELETED)
         written = write_images(store, snapshot, images, keys, metadata, paths)
+        prove_images(changes, marks, written, str(snapshot.location))
         actions, vector_bytes = mark_actions(store, snapshot, marks, paths)
         if metadata is not None:
             actions.insert(0, metadata.to_json())
@@ -190,6 +194,17 @@ def write_images(
             paths.append(file.path)
         files.append(file)
     return files
+
+
+def prove_images(changes: pl.DataFrame, marks: Marks, written: Sequence[DataFile], where: str) -> None:
+    """Compare the changes that become rows with what the files of their images have.
+
+    Raises:
+        NotWritten: If rows or values are missing, or there are more.
+    """
+    expected = values_among(changes, pl.Series(marks.upserts))
+    del expected[DELETED]
+    prove(expected, int(marks.upserts.sum()), written, where)
 
 
 def mark_actions(

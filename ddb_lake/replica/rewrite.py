@@ -19,6 +19,7 @@ from ddb_lake.replica.data_files import (
     DataFile,
     live_rows,
     partition_folder,
+    prove,
     removed_on_failure,
     write_file,
 )
@@ -35,10 +36,11 @@ from ddb_lake.replica.delta_log import (
 from ddb_lake.replica.exact_names import arrange, columns, pick
 from ddb_lake.replica.key_index import Candidates
 from ddb_lake.replica.key_index.segment import Rows, join_rows, joined
-from ddb_lake.replica.mark import Marks, decide, write_images
+from ddb_lake.replica.mark import Marks, decide, prove_images, write_images
 from ddb_lake.replica.merge import AppliedRows, Effort
 from ddb_lake.replica.store import TableStore
 from ddb_lake.replica.strategy import has_change_data_feed, refuse_change_data_feed
+from ddb_lake.replica.written import values_of
 
 WIDE = 250
 """From so many columns on MERGE is not asked: there it takes about as long as the rest of a window."""
@@ -78,6 +80,7 @@ def rewrite_changes(
     Raises:
         UnsupportedTable: If the table asks of its writers what can't be done here.
         DamagedDataFile: If a data file is absent or is not what the log tells.
+        NotWritten: If the files have not the rows and values that they were made of.
         Conflict: If somebody else has committed since the snapshot was loaded.
     """
     require_writable(snapshot)
@@ -91,6 +94,7 @@ def rewrite_changes(
     with removed_on_failure(store) as paths:
         images = changes.filter(pl.Series(marks.upserts)).drop(DELETED)
         written = write_images(store, snapshot, images, keys, metadata, paths, indexed=False)
+        prove_images(changes, marks, written, str(snapshot.location))
         written += _rewritten(store, snapshot, marks, metadata or snapshot.metadata, paths)
         now = now_ms()
         actions = [] if metadata is None else [metadata.to_json()]
@@ -150,9 +154,11 @@ def _rewritten(
     made: list[DataFile] = []
     for path, dead in marks.dead.items():
         file = snapshot.files[path]
-        rows = arrange(live_rows(store, file, marks.before.get(path, BitMap64()) | dead), types)
-        if rows.height:
+        kept = live_rows(store, file, marks.before.get(path, BitMap64()) | dead)
+        if kept.height:
             folder = partition_folder(file.partition)
-            made.append(write_file(store, folder, "part", rows, file.partition, QUICK_LEVEL))
+            made.append(write_file(store, folder, "part", arrange(kept, types), file.partition, QUICK_LEVEL))
             paths.append(made[-1].path)
+            values = {name: count for name, count in values_of(kept).items() if name in types}
+            prove(values, kept.height, made[-1:], str(snapshot.location))
     return made

@@ -52,6 +52,10 @@ class TableStore(Protocol):
         """Return several objects' bytes in the paths' order. Raises FileNotFoundError."""
         ...
 
+    def get_tail(self, path: str, length: int) -> tuple[bytes, int]:
+        """Return an object's last bytes, and how many it has in all. Raises FileNotFoundError."""
+        ...
+
     def put(self, path: str, data: bytes) -> None:
         """Write an object whole, over any other."""
         ...
@@ -106,6 +110,12 @@ class ObjectTableStore:
             return [self.get(path) for path in paths]
         with ThreadPoolExecutor(min(AT_ONCE, len(paths))) as pool:
             return list(pool.map(self.get, paths))
+
+    def get_tail(self, path: str, length: int) -> tuple[bytes, int]:
+        """Return an object's last bytes, and how many it has in all: on S3 one request."""
+        with self._asking("read", path):
+            found = obstore.get(self._store, path, options={"range": {"suffix": length}})
+            return bytes(found.bytes()), found.meta["size"]
 
     def put(self, path: str, data: bytes) -> None:
         """Write an object whole."""

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddb_lake.decoding import ItemSchema, encode_item, learn_changes, learn_items
+from ddb_lake.decoding import ItemSchema, decode_changes, encode_item, learn_changes, learn_items
 from ddb_lake_tests.decoding.export_files import PK, change_line, items_of, rows_of_changes, write_items, write_lines
 from ddb_lake_tests.decoding.strategies import ITEMS
 from ddb_lake_tests.decoding.values import meaning_of_item
@@ -89,3 +89,23 @@ def test_new_images_of_changes_come_back_equal_and_deletes_as_their_key(
     assert [meaning_of_item(encode_item(row, schema)) for row in rows] == [
         meaning_of_item({"pk": item["pk"]} if gone else item) for item, gone in images
     ]
+
+
+@PROFILE
+@given(images=st.lists(st.tuples(ITEMS, st.booleans()), min_size=1, max_size=6), old_images=st.booleans())
+def test_the_decoder_counts_the_values_that_it_places_in_each_column(
+    tmp_path: Path, images: list[tuple[dict[str, Any], bool]], old_images: bool
+) -> None:
+    lines = [change_line({"pk": item["pk"]}, None if gone else item, old=item) for item, gone in images]
+    file = write_lines(tmp_path / "changes.json.gz", lines)
+    decoded = decode_changes(file, learn_changes([file], ItemSchema.empty(PK)), old_images)
+    line = 1
+    for rows in decoded.rows():
+        assert (rows.source, rows.first_line) == (file.name, line)
+        line += rows.frame.height
+        held = {
+            name: sum(len(value) if isinstance(value, list) else 1 for value in values if value is not None)
+            for name, values in rows.frame.to_dict(as_series=False).items()
+        }
+        assert {name: rows.values.get(name, 0) for name in held} == held
+    assert line == len(lines) + 1
