@@ -329,13 +329,13 @@ def test_a_hashed_key_tells_items_apart_and_another_hash_is_refused(history, mon
     assert plain.replica.count() == 2
 
 
-def test_a_hash_without_its_key_is_refused_where_the_pipeline_is_opened(history, monkeypatch):
+def test_a_hash_without_its_key_is_refused_before_anything_is_exported(history, monkeypatch):
     table = history([])
     monkeypatch.delenv("DDB_LAKE_HASH_KEY")
     with pytest.raises(ConfigError, match="the environment variable DDB_LAKE_HASH_KEY is not set"):
-        table.opened("lake", hash=["a"])
+        table.opened("lake", hash=["a"]).export_windows(table.window(0), no_waiting)
     with pytest.raises(ConfigError, match="drop: 'id' is an attribute of the primary key"):
-        table.opened("lake", drop=["id"])
+        table.opened("lake", drop=["id"]).export_windows(table.window(0), no_waiting)
 
 
 # Old images

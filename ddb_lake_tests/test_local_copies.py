@@ -39,7 +39,8 @@ class Objects:
         with self.changed:
             self.fetched.append(Key)
             self.changed.notify_all()
-        return {"Body": Body(b"?" if Key in self.damaged else self.contents[Key])}
+        content = b"?" if Key in self.damaged else self.contents[Key]
+        return {"Body": Body(content), "ContentLength": len(content)}
 
     def wait_for(self, count: int) -> None:
         with self.changed:
