@@ -18,6 +18,7 @@ from ddb_lake.exports import Export
 from ddb_lake.field_metadata import ATTRIBUTE
 from ddb_lake.partitions import INITIAL, initial_partition, window_of, window_partitions
 from ddb_lake.pipeline import Pipeline
+from ddb_lake.replica import Column
 from ddb_lake.replica.errors import LostFiles, StorageFailed, TooManyConflicts
 from ddb_lake.resources import DynamoDBExports, Lake, open_pipeline
 from ddb_lake.upstream import exports_of, recorded_metadata
@@ -78,7 +79,12 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
         with _failures_explained():
             pipeline = open_pipeline(table, exports, lake)
             items = pipeline.stage_bootstrap()
-            return dg.MaterializeResult(metadata=metadata.of_staged(items, pipeline.replica.location.uri))
+            return dg.MaterializeResult(
+                metadata={
+                    **metadata.of_staged(items, pipeline.replica.location.uri),
+                    **_width(context, name, items.staged.columns),
+                }
+            )
 
     @dg.asset(
         key_prefix=[name],
@@ -109,7 +115,11 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
                         "all are in one partition until one has; if it is misspelt, correct it and bootstrap anew"
                     )
             return dg.MaterializeResult(
-                metadata={**described, **metadata.of_bootstrap(commit, pipeline.replica.location.uri)}
+                metadata={
+                    **described,
+                    **metadata.of_bootstrap(commit, pipeline.replica.location.uri),
+                    **_width(context, name, commit.state.columns),
+                }
             )
 
     return initial_export, initial_items, initial_table
@@ -160,7 +170,12 @@ def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition)
         with _failures_explained():
             pipeline, window = open_pipeline(table, exports, lake), window_of(context, table.start)
             decoded = pipeline.decode(window)
-            return dg.MaterializeResult(metadata=metadata.of_decoded(decoded, pipeline.change_log.location.uri))
+            return dg.MaterializeResult(
+                metadata={
+                    **metadata.of_decoded(decoded, pipeline.change_log.location.uri),
+                    **_width(context, name, decoded.commits[-1].columns),
+                }
+            )
 
     @dg.asset(
         key_prefix=[name],
@@ -267,6 +282,14 @@ def _exports_described(
             f"the exports can't be described here ({error}); what they hold is committed all the same"
         )
         return {}
+
+
+def _width(context: dg.AssetExecutionContext, table: str, columns: Iterable[Column]) -> metadata.Metadata:
+    """Return what is shown of a table's number of columns, and warn in the run's log where it is large."""
+    described = metadata.of_width(table, columns)
+    if warning := described.get("many_columns"):
+        context.log.warning(warning)
+    return described
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from ddb_lake.decoding import Tally
+from ddb_lake.decoding import Tally, width
 from ddb_lake.exports import Export
 from ddb_lake.field_metadata import ATTRIBUTE, SINCE
 from ddb_lake.pipeline import DecodedWindow, StagedItems, VerifiedExport
@@ -72,6 +72,13 @@ def of_decodings(decodings: Iterable[Decoding[Any]]) -> Metadata:
         "added_columns": [_named(column) for column in added],
         "contradictions": dict(sorted(tally.contradictions.items())),
     }
+
+
+def of_width(table: str, columns: Iterable[Column]) -> Metadata:
+    """Say how many columns a table's attributes have, and what is to be done where they are too many to be cheap."""
+    count = sum(1 for _ in columns)
+    warning = width.warning_of(table, count)
+    return {"columns": count, **({"many_columns": warning} if warning else {})}
 
 
 def of_decoded(decoded: DecodedWindow, path: str) -> Metadata:

@@ -8,7 +8,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Generic, TypeVar
 
-from ddb_lake.decoding import ExportFile, ItemSchema, Rules, SchemaTooNarrow, Tally
+from ddb_lake.decoding import ExportFile, ItemSchema, Rules, SchemaTooNarrow, Tally, TooManyColumns
 from ddb_lake.errors import ConfigError
 from ddb_lake.field_metadata import ATTRIBUTE, HASHED, SINCE
 from ddb_lake.keys import KeyAttribute
@@ -123,7 +123,11 @@ class TableDecoder:
 
     def _learn(self, copies: LocalCopies, known: tuple[Column, ...], since: datetime, learn: Learn) -> Target:
         """Widen what is known by the columns that an export needs."""
-        return self._target(learn(copies.read_and_keep(), self._schema_of(known)), known, since)
+        try:
+            learned = learn(copies.read_and_keep(), self._schema_of(known))
+        except TooManyColumns as error:
+            raise TooManyColumns(error.problem, self._name) from error
+        return self._target(learned, known, since)
 
     def _target(self, schema: ItemSchema, known: tuple[Column, ...], since: datetime) -> Target:
         by_name = {column.name: column for column in known}

@@ -20,6 +20,7 @@ from ddb_lake.decoding.errors import (
     SchemaMetadataError,
     SchemaTooNarrow,
     SecondType,
+    TooManyColumns,
     WrongExportKind,
 )
 from ddb_lake.decoding.files import ExportFile
@@ -50,6 +51,7 @@ __all__ = [
     "SecondType",
     "Selection",
     "Tally",
+    "TooManyColumns",
     "TypePolicy",
     "WrongExportKind",
     "canonical_image",

@@ -50,6 +50,10 @@ class SchemaTooNarrow(DecodeError):
     """The file holds an attribute or a type that the schema has no column for: learn it first."""
 
 
+class TooManyColumns(DecodeError):
+    """The export needs more columns than a table may have."""
+
+
 class SecondType(DecodeError):
     """An attribute has a second type where lake.yaml says `types: fail`."""
 

@@ -14,6 +14,7 @@ from ddb_lake.decoding.shredder import Mode
 from ddb_lake.decoding.stream import work_on
 from ddb_lake.decoding.typed import arms_of, check_type
 from ddb_lake.decoding.widen import widen
+from ddb_lake.decoding.width import check_seen, check_widened
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def learn_items(files: Iterable[ExportFile], schema: ItemSchema, workers: int = 
         files are empty.
 
     Raises:
+        TooManyColumns: If a table can't have all of them.
         DecodeError: If a file is damaged, or a line in it is not an item of this table.
     """
     return _learn(files, schema, Mode(False), workers)
@@ -55,6 +57,7 @@ def learn_changes(files: Iterable[ExportFile], schema: ItemSchema, workers: int 
         files are empty.
 
     Raises:
+        TooManyColumns: If a table can't have all of them.
         DecodeError: If a file is damaged, or a line in it is not a change of this table.
     """
     return _learn(files, schema, Mode(True), workers)
@@ -78,6 +81,7 @@ def _learn(files: Iterable[ExportFile], schema: ItemSchema, mode: Mode, workers:
         for needs in blocks:
             for attribute, arms in needs.arms.items():
                 seen.setdefault(attribute, set()).update(arms)
+            check_seen(schema, seen)
             for line, attribute, tag in needs.types:
                 known = types.get(attribute) or schema.type_of(attribute)
                 try:
@@ -86,4 +90,6 @@ def _learn(files: Iterable[ExportFile], schema: ItemSchema, mode: Mode, workers:
                     raise error.located(file.name, line) from None
                 if tag != "NULL":
                     types[attribute] = tag
-    return widen(schema, seen)
+    widened = widen(schema, seen)
+    check_widened(schema, widened)
+    return widened
