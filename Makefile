@@ -9,7 +9,7 @@ RESULTS ?= benchmarks/results
 
 .PHONY: dev demo test test-aws-conformance test-ui test-author-client test-decode-million test-replica-1000 \
 	bench-embedded-aws bench-decode bench-replica bench-replica-matrix bench-replica-cycles bench-replica-opening \
-	bench-replica-plots lint format lock clean
+	bench-names bench-replica-plots lint format lock clean
 .DELETE_ON_ERROR:
 
 dev: $(ENVIRONMENT) ## the embedded AWS, a demo table and the Dagster UI
@@ -63,6 +63,10 @@ bench-replica-cycles: $(ENVIRONMENT) ## thousands of windows with folds; ROWS=�
 
 bench-replica-opening: $(ENVIRONMENT) ## opening after many commits beside delta-rs; COMMITS=1000,35000 JSON=FILE
 	@$(BIN)/python benchmarks/replica_opening.py $(if $(COMMITS),--commits $(COMMITS)) \
+		$(if $(JSON),--json $(JSON)) $(OPTIONS)
+
+bench-names: $(ENVIRONMENT) ## windows and bootstraps of tables of 200 to 50,000 attribute names; NAMES=… BOOTSTRAPS=… JSON=FILE
+	@$(BIN)/python benchmarks/names.py $(if $(NAMES),--names $(NAMES)) $(if $(BOOTSTRAPS),--bootstraps $(BOOTSTRAPS)) \
 		$(if $(JSON),--json $(JSON)) $(OPTIONS)
 
 bench-replica-plots: $(BENCH_ENVIRONMENT) ## draws the matrix of RESULTS into docs/images
