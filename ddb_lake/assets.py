@@ -5,8 +5,9 @@ Thin: they translate partitions to windows, let the pipeline work, and say in me
 
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import dagster as dg
 
@@ -19,9 +20,9 @@ from ddb_lake.field_metadata import ATTRIBUTE
 from ddb_lake.partitions import INITIAL, initial_partition, window_of, window_partitions
 from ddb_lake.pipeline import Pipeline
 from ddb_lake.replica import Column
-from ddb_lake.replica.errors import LostFiles, StorageFailed, TooManyConflicts
+from ddb_lake.replica.errors import LostFiles, StorageFailed, TooManyConflicts, WrongSourceTable
 from ddb_lake.resources import DynamoDBExports, Lake, open_pipeline
-from ddb_lake.upstream import exports_of, recorded_metadata
+from ddb_lake.upstream import exports_of, located_exports, recorded_metadata, table_id_of
 from ddb_lake.windows import format_time
 
 DAY_OF_WINDOWS = 96
@@ -78,7 +79,8 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
     ) -> dg.MaterializeResult:
         with _failures_explained():
             pipeline = open_pipeline(table, exports, lake)
-            items = pipeline.stage_bootstrap()
+            recorded = recorded_metadata(context, dg.AssetKey([name, "initial_export"]), INITIAL)
+            items = pipeline.stage_bootstrap(located_exports(recorded, time=format_time(table.start)))
             return dg.MaterializeResult(
                 metadata={
                     **metadata.of_staged(items, pipeline.replica.location.uri),
@@ -102,8 +104,9 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
         with _failures_explained():
             pipeline = open_pipeline(table, exports, lake)
             key, time = dg.AssetKey([name, "initial_items"]), format_time(table.start)
+            recorded = recorded_metadata(context, key, INITIAL)
             described = _exports_described(
-                context, pipeline, key, INITIAL, lambda: [pipeline.bootstrap_export()], time=time
+                context, pipeline, recorded, lambda: [pipeline.bootstrap_export()], time=time
             )
             commit = pipeline.commit_bootstrap()
             # From here on nothing may fail: the commit stands.
@@ -169,7 +172,8 @@ def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition)
     ) -> dg.MaterializeResult:
         with _failures_explained():
             pipeline, window = open_pipeline(table, exports, lake), window_of(context, table.start)
-            decoded = pipeline.decode(window)
+            recorded = recorded_metadata(context, dg.AssetKey([name, "raw_export"]), window.key)
+            decoded = pipeline.decode(window, located_exports(recorded, window=str(window)))
             return dg.MaterializeResult(
                 metadata={
                     **metadata.of_decoded(decoded, pipeline.change_log.location.uri),
@@ -193,11 +197,12 @@ def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition)
         "window and records it as covered; the last write of an item wins, in whatever order windows arrive.",
     )
     def delta_table(context: dg.AssetExecutionContext, exports: DynamoDBExports, lake: Lake) -> dg.MaterializeResult:
-        with _failures_explained():
-            pipeline, window = open_pipeline(table, exports, lake), window_of(context, table.start)
-            key = dg.AssetKey([name, "decoded_items"])
+        window = window_of(context, table.start)
+        recorded = recorded_metadata(context, dg.AssetKey([name, "decoded_items"]), window.key)
+
+        def apply_to(pipeline: Pipeline) -> dg.MaterializeResult:
             described = _exports_described(
-                context, pipeline, key, window.key, lambda: pipeline.known_exports(window), window=str(window)
+                context, pipeline, recorded, lambda: pipeline.known_exports(window), window=str(window)
             )
             commit = pipeline.apply(window)
             # From here on nothing may fail: the window is covered.
@@ -205,6 +210,13 @@ def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition)
                 metadata={**described, **metadata.of_commit(commit, pipeline.replica.location.uri)},
                 check_results=[check_coverage(table, commit.state.coverage)],
             )
+
+        with _failures_explained():
+            if table_id := table_id_of(recorded):
+                # Where the replica is of the table that was decoded, DynamoDB need not be asked which one that is.
+                with suppress(WrongSourceTable):
+                    return apply_to(open_pipeline(table, exports, lake, table_id))
+            return apply_to(open_pipeline(table, exports, lake))
 
     return raw_export, decoded_items, delta_table
 
@@ -256,8 +268,7 @@ def _build_maintenance(table: TableSettings, delta_table: dg.AssetsDefinition) -
 def _exports_described(
     context: dg.AssetExecutionContext,
     pipeline: Pipeline,
-    upstream: dg.AssetKey,
-    partition: str,
+    recorded: Mapping[str, Any],
     look_up: Callable[[], Iterable[Export]],
     **about: str,
 ) -> metadata.Metadata:
@@ -268,15 +279,19 @@ def _exports_described(
     Args:
         context: The step's.
         pipeline: The table's.
-        upstream: The asset whose step has described them, most likely.
-        partition: That step's first partition.
+        recorded: What the step before has recorded, which has described them, most likely.
         look_up: Asks AWS for them.
         about: What the step must have recorded besides, see `exports_of`.
+
+    Raises:
+        WrongSourceTable: If the pipeline counts on another table than DynamoDB describes.
     """
     try:
-        if described := exports_of(recorded_metadata(context, upstream, partition), pipeline.table_id, **about):
+        if described := exports_of(recorded, pipeline.table_id, **about):
             return described
         return metadata.of_exports(look_up())
+    except WrongSourceTable:
+        raise
     except DdbLakeError as error:
         context.log.warning(
             f"the exports can't be described here ({error}); what they hold is committed all the same"

@@ -35,7 +35,9 @@ from ddb_lake.exports import (
     FullExport,
     IncrementalExport,
     Manifest,
+    RecordedExport,
     SourceTable,
+    can_be_exported,
     require_files,
 )
 from ddb_lake.exports.errors import (
@@ -45,6 +47,7 @@ from ddb_lake.exports.errors import (
     Throttled,
     TooManyExports,
     WindowNotClosed,
+    WrongExport,
 )
 from ddb_lake.key_hashes import KeyHashes
 from ddb_lake.local_copies import LocalCopies
@@ -53,6 +56,7 @@ from ddb_lake.replica import (
     BootstrapCommit,
     ChangeLog,
     ChangeLogCommit,
+    ChangeLogSnapshot,
     Column,
     Location,
     Replica,
@@ -64,7 +68,7 @@ from ddb_lake.replica import (
 from ddb_lake.replica.columns import KEY_HASH, key_names
 from ddb_lake.replica.errors import RepeatedKeys, SchemaConflict, StorageFailed, WrongSourceTable
 from ddb_lake.table_decoder import Decoding, TableDecoder, Target
-from ddb_lake.windows import Window, format_time, tile, to_us
+from ddb_lake.windows import Window, format_time, missing, tile, to_us, touch
 
 _T = TypeVar("_T")
 
@@ -131,15 +135,24 @@ class Pipeline:
         settings: The table's part of lake.yaml.
         exports: The client for the table's region and destination.
         locate: Gives the location of the table's Delta table of a name (`change_log/<TableId>`, `replica`).
+        recorded_id: The TableId that an earlier step has recorded, to be counted on: DynamoDB is not asked for it.
+            The replica refuses it where it holds another table.
 
     Nothing is asked before it is needed: what exports asks DynamoDB for the table, and fails where that fails; what
     the lake can do by itself works without.
     """
 
-    def __init__(self, settings: TableSettings, exports: ExportClient, locate: Callable[[str], Location]) -> None:
+    def __init__(
+        self,
+        settings: TableSettings,
+        exports: ExportClient,
+        locate: Callable[[str], Location],
+        recorded_id: str | None = None,
+    ) -> None:
         self.settings = settings
         self.exports = exports
         self._locate = locate
+        self._recorded_id = recorded_id
 
     @property
     def table(self) -> SourceTable:
@@ -149,6 +162,7 @@ class Pipeline:
             ExportError: If it can't be described.
             ConfigError: If lake.yaml wants of the attributes what the table's key does not allow, or a hash
                 without its key.
+            WrongSourceTable: If it is not the recorded one that is counted on.
         """
         return self._source[0]
 
@@ -160,19 +174,26 @@ class Pipeline:
     @cached_property
     def _source(self) -> tuple[SourceTable, Rules]:
         table = self.exports.describe_table(self.settings.table)
+        if self._recorded_id not in (None, table.table_id):
+            raise WrongSourceTable(
+                f"{table.name} is the table {table.table_id}, but {self._recorded_id} was recorded: "
+                "was it re-created?"
+            )
         return table, rules_of(self.settings.name, self.settings, table.key, os.environ)
 
     @cached_property
     def table_id(self) -> str:
         """The TableId of the table that the lake is to follow.
 
-        As long as DynamoDB describes the table its word counts, so that a table that was re-created under the same
-        name is another one. Where it can't be asked (the table was deleted, the network is down, a permission is
-        missing), what the lake holds goes on being used.
+        It is the recorded one where that is counted on. Else, as long as DynamoDB describes the table its word
+        counts, so that a table that was re-created under the same name is another one. Where it can't be asked (the
+        table was deleted, the network is down, a permission is missing), what the lake holds goes on being used.
 
         Raises:
             ExportError: If it can't be described, and the lake holds nothing either.
         """
+        if self._recorded_id is not None:
+            return self._recorded_id
         try:
             return self.table.table_id
         except ExportError as error:
@@ -345,15 +366,64 @@ class Pipeline:
         plan = self.plan(window, claiming={ExportStatus.COMPLETED})
         return tuple(export for _, export in plan if export is not None)
 
-    def decode(self, window: Window) -> DecodedWindow:
+    def decode(self, window: Window, recorded: Collection[RecordedExport] = ()) -> DecodedWindow:
         """Decode the completed exports that contain a window into the change log, each as a whole.
+
+        Args:
+            window: What is to be decoded.
+            recorded: Exports that are known to contain it: if they do so, no others are looked for.
 
         Raises:
             NotExported: If a part of the window has no completed export.
             DecodeError: If a file does not hold what it should; nothing is written then.
         """
-        exports = self.completed_exports(window)
-        return self.decode_exports(window, [self._verify(request, export) for request, export in exports])
+        sources = self._as_recorded(recorded, lambda sources: self._require_window(sources, window))
+        if not sources:
+            sources = [self._verify(request, export) for request, export in self.completed_exports(window)]
+        return self.decode_exports(window, sources)
+
+    def _as_recorded(
+        self, recorded: Collection[RecordedExport], require: Callable[[list[VerifiedExport]], None]
+    ) -> list[VerifiedExport]:
+        """Return recorded exports once all of them are verified; none where one is wrong, damaged or gone.
+
+        Args:
+            recorded: The exports.
+            require: Raises an ExportError where they are not those that are needed.
+        """
+        try:
+            sources = [self._verify_recorded(each) for each in recorded]
+            require(sources)
+            return sources
+        except ExportError as error:
+            _LOG.warning("%s: an export that was recorded is not used, but looked for: %s", self.settings.name, error)
+            return []
+
+    def _verify_recorded(self, recorded: RecordedExport) -> VerifiedExport:
+        manifest = self.exports.read_recorded(recorded)
+        if manifest.window is None:
+            request = self.bootstrap_request
+        elif can_be_exported(manifest.window):
+            request = self.window_request(manifest.window)
+        else:
+            raise WrongExport(f"{manifest.uri} is over {manifest.window}, which DynamoDB does not export")
+        export = self.exports.require_recorded(request, recorded, manifest)
+        return VerifiedExport(request, export, manifest, require_files(self.exports.s3, manifest))
+
+    def _require_window(self, sources: Sequence[VerifiedExport], window: Window) -> None:
+        """Check that exports are incremental ones which together contain a window, each a part of it.
+
+        Raises:
+            WrongExport: If not.
+        """
+        start = self.settings.start
+        for source in sources:
+            span = source.manifest.window
+            if span is None or span.start < start or not touch(span, window):
+                raise WrongExport(f"{source.manifest.uri} says nothing of {window} from {format_time(start)} on")
+        span = Window(start, window.end) if window.start < start < window.end else window
+        if sources and (holes := missing(span, [_window_of(source) for source in sources])):
+            raise WrongExport(f"the recorded exports lack {', '.join(map(str, holes))}")
 
     def decode_exports(self, window: Window, sources: Sequence[VerifiedExport]) -> DecodedWindow:
         """Decode incremental exports, which together contain a window, into the change log.
@@ -370,10 +440,11 @@ class Pipeline:
             """Stage what has not been committed yet, and commit it."""
             waiting: list[StagedChanges] = []
             del decodings[len(commits) :]
+            log = self.change_log.snapshot()
             try:
                 for source in sources[len(commits) :]:
                     pending = [column for staged in waiting for column in staged.columns]
-                    decodings.append(self._stage_changes(source, pending))
+                    decodings.append(self._stage_changes(source, pending, log))
                     waiting.append(decodings[-1].made)
             except BaseException:
                 for staged in waiting:
@@ -401,12 +472,15 @@ class Pipeline:
                 _LOG.info("%s: %s; decoding again", self.table.name, conflict)
         return attempt()
 
-    def _stage_changes(self, source: VerifiedExport, pending: Collection[Column]) -> Decoding[StagedChanges]:
+    def _stage_changes(
+        self, source: VerifiedExport, pending: Collection[Column], log: ChangeLogSnapshot
+    ) -> Decoding[StagedChanges]:
         """Decode an incremental export into files of the change log that nobody sees yet.
 
         Args:
             source: The export.
             pending: Columns of others that are to be committed before it.
+            log: The change log as it is now.
         """
         window = _window_of(source)
         with LocalCopies(self.exports.s3, source.manifest) as copies:
@@ -429,9 +503,11 @@ class Pipeline:
 
             def attempt(target: Target, tally: Tally) -> StagedChanges:
                 rows = frames(target, tally)
-                return self.change_log.stage(window, rows, target.columns, old_images=self.settings.old_images)
+                return self.change_log.stage(
+                    window, rows, target.columns, old_images=self.settings.old_images, log=target.log
+                )
 
-            return self._decoder.decode(copies, window.start, learn_changes, attempt, pending)
+            return self._decoder.decode(copies, window.start, learn_changes, attempt, pending, log)
 
     def apply(self, window: Window) -> ReplicaCommit:
         """Apply the decoded exports that contain a window to the replica, in one commit.
@@ -454,16 +530,29 @@ class Pipeline:
             raise NotExported(f"{request} has not completed; materialise {self.settings.name}/initial_export first")
         return export
 
-    def stage_bootstrap(self) -> StagedItems:
+    def stage_bootstrap(self, recorded: Collection[RecordedExport] = ()) -> StagedItems:
         """Decode the completed full export into Parquet files in the replica's folder, one shard a data file.
+
+        Args:
+            recorded: The export, where it is known: if it is the right one, none is looked for.
 
         Raises:
             NotExported: If it has not completed.
             DecodeError: If a file does not hold what it should; no column is kept then, and files that were decoded
                 to their ends count for the next try.
         """
-        source = self._verify(self.bootstrap_request, self.bootstrap_export())
+        known = self._as_recorded(recorded, self._require_bootstrap)
+        source = known[0] if known else self._verify(self.bootstrap_request, self.bootstrap_export())
         return self._until_columns_agree(lambda: StagedItems(source, self._stage_items(source)))
+
+    def _require_bootstrap(self, sources: Sequence[VerifiedExport]) -> None:
+        """Check that exports are a single full one.
+
+        Raises:
+            WrongExport: If not.
+        """
+        if any(source.manifest.window is not None for source in sources) or len(sources) > 1:
+            raise WrongExport(f"{', '.join(source.manifest.uri for source in sources)}: not one full export")
 
     def _stage_items(self, source: VerifiedExport) -> Decoding[StagedBootstrap]:
         request = self.bootstrap_request

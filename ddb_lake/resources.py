@@ -158,6 +158,8 @@ class Lake(dg.ConfigurableResource):
         return SessionCredentials(self._session) if real_s3 else None
 
 
-def open_pipeline(table: TableSettings, exports: DynamoDBExports, lake: Lake) -> Pipeline:
-    """Return a source table's pipeline, reached by the two resources."""
-    return Pipeline(table, exports.client(table), lambda name: lake.locate(table, name))
+def open_pipeline(
+    table: TableSettings, exports: DynamoDBExports, lake: Lake, recorded_id: str | None = None
+) -> Pipeline:
+    """Return a source table's pipeline, reached by the two resources; `recorded_id` as `Pipeline` says."""
+    return Pipeline(table, exports.client(table), lambda name: lake.locate(table, name), recorded_id)

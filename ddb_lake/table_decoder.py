@@ -13,7 +13,7 @@ from ddb_lake.errors import ConfigError
 from ddb_lake.field_metadata import ATTRIBUTE, HASHED, SINCE
 from ddb_lake.keys import KeyAttribute
 from ddb_lake.local_copies import LocalCopies
-from ddb_lake.replica import ChangeLog, Column
+from ddb_lake.replica import ChangeLog, ChangeLogSnapshot, Column
 from ddb_lake.windows import format_time
 
 _LOG = logging.getLogger(__name__)
@@ -46,11 +46,13 @@ class Target:
     Args:
         schema: The mapping of attributes to columns.
         columns: The columns in its order, those included that the change log lacks so far.
+        log: The change log that this was decided from.
         added: Those that this export brings.
     """
 
     schema: ItemSchema
     columns: tuple[Column, ...]
+    log: ChangeLogSnapshot
     added: tuple[Column, ...] = ()
 
 
@@ -89,6 +91,7 @@ class TableDecoder:
         learn: Learn,
         attempt: Callable[[Target, Tally], Made],
         pending: Iterable[Column] = (),
+        log: ChangeLogSnapshot | None = None,
     ) -> Decoding[Made]:
         """Decode an export with the columns that are known; if they don't do, learn all of it and decode it again.
 
@@ -98,18 +101,20 @@ class TableDecoder:
             learn: Widens a schema by what files need.
             attempt: Decodes all files into some columns, counts, and leaves nothing behind where it fails.
             pending: Columns of other exports that are to be committed before this one.
+            log: The change log, where it has just been read.
 
         Raises:
             DecodeError: If a file does not hold what it should.
         """
-        kept = self._change_log.columns()
+        log = log or self._change_log.snapshot()
+        kept = log.columns
         names = {column.name for column in kept}
         # Each of them has the columns of those before it, too.
         known = (*kept, *{column.name: column for column in pending if column.name not in names}.values())
-        target = self._target(self._schema_of(known), known, since)
+        target = self._target(self._schema_of(known), known, since, log)
         learned = not target.columns
         if learned:
-            target = self._learn(copies, known, since, learn)
+            target = self._learn(copies, known, since, learn, log)
         tally = Tally()
         try:
             return Decoding(attempt(target, tally), tally, False, target.added)
@@ -117,19 +122,23 @@ class TableDecoder:
             if learned:
                 raise
             _LOG.info("%s: %s; learning all of the export", self._name, miss)
-        target = self._learn(copies, known, since, learn)
+        target = self._learn(copies, known, since, learn, log)
         tally = Tally()
         return Decoding(attempt(target, tally), tally, True, target.added)
 
-    def _learn(self, copies: LocalCopies, known: tuple[Column, ...], since: datetime, learn: Learn) -> Target:
+    def _learn(
+        self, copies: LocalCopies, known: tuple[Column, ...], since: datetime, learn: Learn, log: ChangeLogSnapshot
+    ) -> Target:
         """Widen what is known by the columns that an export needs."""
         try:
             learned = learn(copies.read_and_keep(), self._schema_of(known))
         except TooManyColumns as error:
             raise TooManyColumns(error.problem, self._name) from error
-        return self._target(learned, known, since)
+        return self._target(learned, known, since, log)
 
-    def _target(self, schema: ItemSchema, known: tuple[Column, ...], since: datetime) -> Target:
+    def _target(
+        self, schema: ItemSchema, known: tuple[Column, ...], since: datetime, log: ChangeLogSnapshot
+    ) -> Target:
         by_name = {column.name: column for column in known}
         added = {
             column.name: Column(column.name, column.dtype, {**column.metadata, **self._told(column.attribute, since)})
@@ -137,7 +146,7 @@ class TableDecoder:
             if column.name not in by_name
         }
         columns = {**by_name, **added}
-        return Target(schema, tuple(columns[each.name] for each in schema.columns), tuple(added.values()))
+        return Target(schema, tuple(columns[each.name] for each in schema.columns), log, tuple(added.values()))
 
     def _schema_of(self, columns: Iterable[Column]) -> ItemSchema:
         columns = tuple(columns)

@@ -38,6 +38,7 @@ from ddb_lake.exports.requests import (
     ExportRequest,
     FullExport,
     IncrementalExport,
+    RecordedExport,
     SourceTable,
     client_token,
     compact_time,
@@ -377,6 +378,38 @@ class ExportClient:
         manifest = read_manifest(self._s3, export.bucket, export.manifest_key)
         _require_match(request, manifest)
         return manifest
+
+    def read_recorded(self, recorded: RecordedExport) -> Manifest:
+        """Read and verify the manifest of an export that was found before; `require_recorded` then judges it.
+
+        Raises:
+            WrongExport: If it is of another export, or lies in a bucket where none of the table's are.
+            ManifestMissing: If the manifest has been removed.
+            ManifestDamaged: As `manifest.read_manifest` says.
+        """
+        if recorded.bucket not in {self._destination.bucket, *(each.bucket for each in self._adopted)}:
+            raise WrongExport(f"the table has no exports in the bucket {recorded.bucket}")
+        manifest = read_manifest(self._s3, recorded.bucket, recorded.manifest_key)
+        if manifest.export_arn != recorded.arn:
+            raise WrongExport(f"{manifest.uri} is of the export {manifest.export_arn}; wanted was {recorded.arn}")
+        return manifest
+
+    def require_recorded(self, request: ExportRequest, recorded: RecordedExport, manifest: Manifest) -> Export:
+        """Return a recorded export once its manifest answers a request, and lies where `find` looks for that.
+
+        A manifest does not say whether its export was filtered: `find` has seen to that, of what lies there.
+
+        Raises:
+            WrongExport: If it is of another table, kind or time, or lies elsewhere.
+        """
+        _require_match(request, manifest)
+        places = [(each.bucket, each.manifest_key) for each in self._adopted if each.answers(request)]
+        if not places:
+            folder = f"{export_prefix(request, self._destination)}/AWSDynamoDB/{manifest.export_id}"
+            places = [(self._destination.bucket, f"{folder}/manifest-summary.json")]
+        if (recorded.bucket, recorded.manifest_key) not in places:
+            raise WrongExport(f"{manifest.uri} is not where {request} is looked for")
+        return export_of_manifest(manifest, recorded.bucket)
 
     def _refuse_foreign(self, name_or_arn: str) -> None:
         """Refuse an ARN of another account (AWS: an export is started by the account that owns the table)."""

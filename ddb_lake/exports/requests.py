@@ -140,6 +140,21 @@ class AdoptedExport:
         return self.covers == (request.time if isinstance(request, FullExport) else request.window)
 
 
+@dataclass(frozen=True)
+class RecordedExport:
+    """What was noted of a completed export when its manifest was verified; it may be wrong or gone by now.
+
+    Args:
+        arn: The export's ARN.
+        bucket: The bucket that holds it.
+        manifest_key: The key of its `manifest-summary.json`.
+    """
+
+    arn: str
+    bucket: str
+    manifest_key: str
+
+
 def can_be_exported(window: Window) -> bool:
     """Tell whether DynamoDB exports windows of this length (AWS: ServiceQuotas, limits-table-export)."""
     return QUARTER_HOUR <= window.duration <= LONGEST_EXPORT

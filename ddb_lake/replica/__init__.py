@@ -4,7 +4,7 @@ Pure of Dagster and of how exports are made or decoded: windows, frames and colu
 """
 
 from ddb_lake.replica.bootstrap import StagedBootstrap, StagedShard
-from ddb_lake.replica.change_log import ChangeLog, ChangeLogCommit, StagedChanges
+from ddb_lake.replica.change_log import ChangeLog, ChangeLogCommit, ChangeLogSnapshot, StagedChanges
 from ddb_lake.replica.columns import Column
 from ddb_lake.replica.location import Location, SessionCredentials
 from ddb_lake.replica.maintenance import MaintenanceReport
@@ -16,6 +16,7 @@ __all__ = [
     "BootstrapCommit",
     "ChangeLog",
     "ChangeLogCommit",
+    "ChangeLogSnapshot",
     "Column",
     "DatePart",
     "HashBucket",

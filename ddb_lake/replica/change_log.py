@@ -282,10 +282,14 @@ class ChangeLog:
         """
         return self.snapshot().read(window)
 
-    def add_columns(self, columns: Iterable[Column]) -> None:
+    def add_columns(self, columns: Iterable[Column], log: ChangeLogSnapshot | None = None) -> None:
         """Add those columns that the table lacks, in one commit; create the table if it is absent.
 
         Columns that exist alike are left alone, so that all learned columns may be handed over.
+
+        Args:
+            columns: The columns.
+            log: The log, where it has just been read: what others have committed since is a conflict like any other.
 
         Raises:
             InvalidColumn: If a column can't exist in Delta under its name or type.
@@ -295,9 +299,10 @@ class ChangeLog:
             TooManyConflicts: If others win every try.
         """
         wanted = tuple(columns)
+        read = [] if log is None else [log]
 
         def attempt() -> None:
-            snapshot = self.snapshot()
+            snapshot = read.pop() if read else self.snapshot()
             new = added(snapshot.columns, wanted, str(self.location))
             made = fields(new)
             note = commit_note(snapshot.account, {"did": "add columns", "columns": [column.name for column in new]})
@@ -333,6 +338,7 @@ class ChangeLog:
         columns: Iterable[Column] = (),
         *,
         old_images: bool = False,
+        log: ChangeLogSnapshot | None = None,
     ) -> StagedChanges:
         """Write all changes of the export of `window` to files that nobody sees yet: to be committed or discarded.
 
@@ -345,6 +351,7 @@ class ChangeLog:
                 `_old_image` where the log keeps it.
             columns: The frames' attribute columns, as far as the log may lack them.
             old_images: Whether the log is to keep old images from this export on.
+            log: The log that the columns were decided from, where it was read for that; it is read anew by default.
 
         Raises:
             InvalidColumn: If a column can't exist in Delta under its name or type.
@@ -355,7 +362,7 @@ class ChangeLog:
             NotWritten: If the files have not the rows and values that the frames had; likewise.
             WrongSourceTable: If the folder holds another source table's log.
         """
-        snapshot = self.snapshot()
+        snapshot = log or self.snapshot()
         new = added(snapshot.columns, columns, str(self.location))
         fields(new)
         all_columns = (*snapshot.columns, *new)

@@ -416,8 +416,9 @@ class Replica:
             files=tuple(each for shard in shards for each in shard.files),
             partitioning=self.wanted_partitioning,
         )
-        added(self.change_log.columns(), staged.columns, str(self.change_log.location))
-        staging.write_manifest(self.store, staged, lambda: self.change_log.add_columns(staged.columns))
+        log = self.change_log.snapshot()
+        added(log.columns, staged.columns, str(self.change_log.location))
+        staging.write_manifest(self.store, staged, lambda: self.change_log.add_columns(staged.columns, log))
         return staged
 
     def staged_exports(self, bootstrap_time: datetime) -> list[str]:
