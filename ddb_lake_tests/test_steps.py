@@ -1,12 +1,16 @@
 """Steps in bad company: what a step has committed stands, and it is green, whatever else can't be reached then."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from botocore.httpsession import URLLib3Session
 
 from ddb_lake.embedded_aws import EmbeddedAws
 from ddb_lake.iam import render_policy
@@ -149,3 +153,177 @@ def forbid(lake: LakeUnderTest, *actions: str) -> None:
         statement["Action"] = [each for each in allowed if each not in actions]
     policy["Statement"] = [each for each in policy["Statement"] if each["Action"]]
     lake.cloud.control.set_policy(policy)
+
+
+CHAIN = ["initial_export", "initial_items", "initial_table", "raw_export", "decoded_items", "delta_table"]
+MANIFEST_FILES = 4
+"""Objects that reading a manifest takes: its two parts, and the checksum of each."""
+LOOKING = {"ListObjectsV2", "ListExports", "DescribeExport"}
+"""What finding an export takes that nobody has recorded."""
+
+
+@contextmanager
+def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """Count the requests that boto3 sends by their operations, and how often each Delta log is opened."""
+    counts: Counter[str] = Counter()
+    send, names = URLLib3Session.send, ObjectTableStore.names
+
+    def counted_send(session: URLLib3Session, request: Any) -> Any:
+        target = request.headers.get("X-Amz-Target", b"")
+        target = target.decode() if isinstance(target, bytes) else target
+        listing = "ListObjectsV2" if "list-type=2" in request.url else "GetObject"
+        counts[target.rpartition(".")[2] or (listing if request.method == "GET" else request.method)] += 1
+        return send(session, request)
+
+    def counted_names(store: ObjectTableStore, folder: str, after: str = "") -> list[str]:
+        if folder == "_delta_log":
+            counts["change log" if "/change_log/" in str(store) else "replica"] += 1
+        return names(store, folder, after)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(URLLib3Session, "send", counted_send)
+        patched.setattr(ObjectTableStore, "names", counted_names)
+        yield counts
+
+
+def counts_of_steps(lake: LakeUnderTest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Counter[str]]:
+    """Run both chains asset by asset, and return what each asked for."""
+    counts: dict[str, Counter[str]] = {}
+    for asset in CHAIN:
+        with counting(monkeypatch) as counts[asset]:
+            run(lake, asset)
+    return counts
+
+
+def require_few(counts: dict[str, Counter[str]], initial_files: int, window_files: int) -> None:
+    """Check that decoding reads what the exports hold and looks for nothing, and that logs are opened no oftener."""
+    for asset, files in [("initial_items", initial_files), ("decoded_items", window_files)]:
+        expected = {"DescribeTable": 1, "GetObject": MANIFEST_FILES + files, "HEAD": files, "change log": 2}
+        assert counts[asset] == expected, asset
+    assert counts["delta_table"] == {"replica": 1, "change log": 1}
+    assert not LOOKING & counts["delta_table"].keys()
+    assert (counts["initial_table"]["replica"], counts["initial_table"]["change log"]) == (1, 1)
+
+
+def test_no_step_asks_again_for_what_the_step_before_has_recorded(lake: LakeUnderTest, monkeypatch):
+    counts = counts_of_steps(lake, monkeypatch)
+    pipeline = lake.pipeline
+    files = [
+        len(pipeline.exports.read_manifest(request, export).files)
+        for request, export in [
+            (pipeline.bootstrap_request, pipeline.bootstrap_export()),
+            *pipeline.completed_exports(quarter(0)),
+        ]
+    ]
+    require_few(counts, *files)
+
+
+def adopting(cloud: Cloud, start: datetime, end: datetime) -> dict[str, Any]:
+    """Let somebody else export the table at a time, and what changed until another; return lake.yaml's keys."""
+    cloud.s3.create_bucket(Bucket="theirs")
+    arn = str(cloud.dynamodb.describe_table(TableName=TABLE)["Table"].get("TableArn"))
+    place = {"S3Bucket": "theirs", "S3Prefix": "backups"}
+    full = cloud.describe(cloud.start_full(arn, start, **place))["ExportManifest"]
+    changes = cloud.describe(cloud.start_incremental(arn, start, end, **place))["ExportManifest"]
+    return {
+        "start": start,
+        "adopt": [
+            {"manifest": f"s3://theirs/{full}", "time": start},
+            {"manifest": f"s3://theirs/{changes}", "from": start, "to": end},
+        ],
+    }
+
+
+def test_adopted_exports_are_decoded_without_being_looked_for(cloud: Cloud, tmp_path: Path, monkeypatch):
+    with lake_at(cloud, tmp_path, **adopting(cloud, NOON + timedelta(seconds=-7), quarter(1).end)) as lake:
+        counts = {asset: Counter[str]() for asset in CHAIN}
+        for asset in CHAIN:
+            with counting(monkeypatch) as counts[asset]:
+                lake.bootstrap(asset) if asset.startswith("initial") else lake.materialise(quarter(-1, 3), asset)
+        places = lake.pipeline.exports
+        found = places.find_windows(lake.pipeline.table, quarter(0))
+        assert found == (lake.pipeline.window_request(found[0]).window,)
+        assert lake.pipeline.replica.count() == 2
+        files = [len(lake.pipeline.exports.read_manifest(request, export).files) for request, export in sources(lake)]
+    require_few(counts, *files)
+
+
+def sources(lake: LakeUnderTest) -> list[Any]:
+    """The exports of the initial load and of its first window."""
+    pipeline = lake.pipeline
+    first = next(iter(pipeline.exports.find_windows(pipeline.table, quarter(0))))
+    return [(pipeline.bootstrap_request, pipeline.bootstrap_export()), *pipeline.completed_exports(first)]
+
+
+WRONG = {
+    "nothing": {"export_arn": None, "manifest": None},
+    "another export's ARN": {"export_arn": "arn:aws:dynamodb:us-east-1:123456789012:table/x/export/01-00000000"},
+    "another bucket": {"manifest": "s3://elsewhere/AWSDynamoDB/01700000000000-00000000/manifest-summary.json"},
+    "a manifest that is gone": {
+        "manifest": f"s3://{BUCKET}/AWSDynamoDB/01700000000000-00000000/manifest-summary.json"
+    },
+    "no manifest": {"manifest": f"s3://{BUCKET}/{TABLE}"},
+    "two manifests of one export": {"manifest": ["s3://a/b", "s3://a/c"]},
+    "something else": {"export_arn": {"a": 1}, "manifest": 7},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_a_wrong_record_of_an_export_is_not_followed(lake: LakeUnderTest, wrong: dict[str, Any]):
+    for chain, decode, partition in [
+        ("initial_export", "initial_items", "initial"),
+        ("raw_export", "decoded_items", quarter(0).key),
+    ]:
+        recorded = metadata_of(run(lake, chain), chain)
+        right = {name: recorded[name] for name in ("table_id", "export_arn", "manifest")}
+        about = {name: recorded[name] for name in ("time", "window") if name in recorded}
+        report(lake, chain, partition, {**right, **about, **wrong})
+        assert metadata_of(run(lake, decode), decode)["export_arn"] == recorded["export_arn"]
+
+
+def test_an_export_that_is_not_the_windows_is_not_decoded_for_it(lake: LakeUnderTest):
+    lake.bootstrap()
+    first = metadata_of(lake.materialise(quarter(0), "raw_export"), "raw_export")
+    full = metadata_of(lake.bootstrap("initial_export"), "initial_export")
+    second = metadata_of(lake.materialise(quarter(1), "raw_export"), "raw_export")
+    for other in (full, second):
+        shown = {"export_arn": other["export_arn"], "manifest": other["manifest"]}
+        report(lake, "raw_export", quarter(0).key, {**shown, "window": str(quarter(0))})
+        decoded = metadata_of(lake.materialise(quarter(0), "decoded_items"), "decoded_items")
+        assert (decoded["export_arn"], decoded["window"]) == (first["export_arn"], str(quarter(0)))
+    report(lake, "initial_export", "initial", {**first, "time": full["time"]})
+    assert metadata_of(lake.bootstrap("initial_items"), "initial_items")["export_arn"] == full["export_arn"]
+
+
+def test_a_copy_of_an_export_that_lies_elsewhere_is_not_decoded_for_it(lake: LakeUnderTest):
+    right = metadata_of(run(lake, "raw_export"), "raw_export")
+    key = right["manifest"].removeprefix(f"s3://{BUCKET}/")
+    root = key.partition("AWSDynamoDB/")[0]
+    for each in [name for name in lake.cloud.object_keys() if name.startswith(root)]:
+        body = lake.cloud.read(BUCKET, each).replace(root.encode(), b"copy/")
+        lake.cloud.s3.put_object(Bucket=BUCKET, Key=each.replace(root, "copy/"), Body=body)
+        if each.endswith(".md5"):
+            lake.cloud.s3.delete_object(Bucket=BUCKET, Key=each.replace(root, "copy/"))
+    copied = f"s3://{BUCKET}/{key.replace(root, 'copy/')}"
+    report(lake, "raw_export", quarter(0).key, {**right, "manifest": copied})
+    assert metadata_of(run(lake, "decoded_items"), "decoded_items")["manifest"] == right["manifest"]
+
+
+def test_a_window_that_was_decoded_of_a_re_created_table_is_refused(lake: LakeUnderTest):
+    lake.bootstrap()
+    lake.materialise(quarter(0), "raw_export", "decoded_items")
+    lake.cloud.dynamodb.delete_table(TableName=TABLE)
+    lake.cloud.create_table()
+    advance_to(lake.cloud, 4)
+    lake.materialise(quarter(3), "raw_export", "decoded_items")
+    failed = lake.materialise(quarter(3), "delta_table", raise_on_error=False)
+    (event,) = failed.get_step_failure_events()
+    assert event.step_failure_data.user_failure_data
+    assert "was re-created has a new id" in (event.step_failure_data.user_failure_data.description or "")
+
+
+def report(lake: LakeUnderTest, asset: str, partition: str, metadata: dict[str, Any]) -> None:
+    """Report a materialisation by hand, as anybody can."""
+    lake.instance.report_runless_asset_event(
+        dg.AssetMaterialization(dg.AssetKey([TABLE, asset]), partition=partition, metadata=metadata)
+    )

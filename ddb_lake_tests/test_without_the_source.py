@@ -1,6 +1,7 @@
 """The lake without its source: what is exported and decoded goes on, though DynamoDB can't be asked."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -72,6 +73,26 @@ def test_a_staged_initial_load_is_committed_without_the_source(lake: LakeUnderTe
     shown = metadata_of(lake.bootstrap("initial_table"), "initial_table")
     assert (shown["rows_after"], shown["items"]) == (1, 1)
     assert lake.pipeline.is_bootstrapped()
+
+
+@pytest.mark.parametrize("milliseconds", [0, 123])
+def test_a_staged_adopted_export_of_any_time_is_committed_without_the_source(
+    lake: LakeUnderTest, tmp_path: Path, milliseconds: int
+):
+    cloud, start = lake.cloud, quarter(2).start + timedelta(seconds=7, milliseconds=milliseconds)
+    cloud.control.clock("frozen", at=start)
+    arn = str(cloud.dynamodb.describe_table(TableName=TABLE)["Table"].get("TableArn"))
+    cloud.s3.create_bucket(Bucket="theirs")
+    export = cloud.start_full(arn, S3Bucket="theirs")  # of now, as the AWS console starts it
+    advance_to(cloud, 4)
+    manifest = f"s3://theirs/{cloud.describe(export)['ExportManifest']}"
+    with lake_at(cloud, tmp_path, start=start, adopt=[{"manifest": manifest, "time": start}]) as adopting:
+        adopting.bootstrap("initial_export", "initial_items")
+        lose_source(adopting, AccessDenied)
+        shown = metadata_of(adopting.bootstrap("initial_table"), "initial_table")
+        assert (shown["export_id"], shown["rows_after"]) == (export["ExportArn"].rpartition("/")[2], 2)
+        assert adopting.pipeline.replica.bootstrap_time() == start
+        assert adopting.pipeline.is_bootstrapped()
 
 
 def test_a_lake_that_holds_nothing_needs_its_source(lake: LakeUnderTest):
