@@ -662,7 +662,7 @@ class Replica:
         """Take the columns back that were added for a MERGE, where that fails and nobody has committed since."""
         try:
             yield
-        except Exception:
+        except BaseException:  # a panic in delta-rs, a canceled run
             if before is not None:
                 note = commit_note(account, {"did": "take columns back"})
                 with suppress(Conflict, ReplicaError):  # the first error counts; columns without values harm nobody
