@@ -331,7 +331,7 @@ def test_a_staging_that_died_and_whose_columns_others_have_otherwise_is_to_be_st
 
 def test_files_of_a_failed_staging_are_not_taken_for_those_of_other_rules(history, monkeypatch):
     monkeypatch.setenv("DDB_LAKE_HASH_KEY", "a secret")
-    table = history([put(f"k{n}", email={"S": f"ann{n}@example.org"}) for n in range(8)], [])
+    table = history([put(f"k{n}", email={"S": f"ann{n}@example.org"}) for n in range(30)], [])
     pipeline = table.opened("lake")
     pipeline.start_export(pipeline.bootstrap_request)
     pipeline.replica.store = FaultyStore(pipeline.replica.location, fault(4, "before"))  # the second shard's file
