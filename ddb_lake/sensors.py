@@ -17,7 +17,7 @@ from ddb_lake.checks import COVERAGE
 from ddb_lake.config import SensorSettings, TableSettings
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.exports import Export, ExportRequest, ExportStatus, FullExport, IncrementalExport
-from ddb_lake.exports.errors import ManifestDamaged, ManifestMissing, WindowNotClosed, WrongExport
+from ddb_lake.exports.errors import TRANSIENT, ExportError, WindowNotClosed
 from ddb_lake.handover import Handover, RunHistory
 from ddb_lake.jobs import incremental_job_name, initial_load_job_name
 from ddb_lake.orphans import fail_orphans
@@ -37,6 +37,7 @@ from ddb_lake.windows import (
     missing,
     parse_time,
     quarter_hours,
+    touch,
 )
 
 _BUDGET_SECONDS = 25
@@ -211,7 +212,7 @@ def _reconcile(pipeline: Pipeline, now: datetime, busy: Sequence[Window], tick: 
         return
     span = Window(table.start, newest)
     uncovered = missing(span, pipeline.replica.coverage()) if bootstrapped else (span,)
-    started = [w for w in tick.memory.windows_started(table.name) if any(_overlap(w, hole) for hole in uncovered)]
+    started = [w for w in tick.memory.windows_started(table.name) if any(touch(w, hole) for hole in uncovered)]
     tick.memory.keep_started(table.name, started)
     lost: list[Window] = []
     ended: list[Export] = []
@@ -222,7 +223,10 @@ def _reconcile(pipeline: Pipeline, now: datetime, busy: Sequence[Window], tick: 
             break
         try:
             ended += _exports_of(pipeline, block, started, lost, tick, now)
-        except (ManifestMissing, ManifestDamaged, WrongExport) as error:
+        except TRANSIENT as error:
+            tick.notes.append(f"{table.name}: {error}")
+            break  # it is about AWS as a whole; what has ended is handed over all the same
+        except ExportError as error:
             tick.notes.append(f"{table.name}: {error}")
     if bootstrapped:
         _hand_windows_over(table, span, ended, tick)
@@ -250,7 +254,7 @@ def _exports_of(
     that can't be exported any more are added to `lost`.
     """
     ended: list[Export] = []
-    claims = [window for window in started if _overlap(window, block)]
+    claims = [window for window in started if touch(window, block)]
     for planned, known in pipeline.plan(block, claiming=_ALL, claims=claims):
         request, export = planned, known
         if export is None:
@@ -299,7 +303,7 @@ def _hand_windows_over(table: TableSettings, span: Window, ended: Sequence[Expor
             there = merge(export.window for export in exports if export.window is not None)
             quarters = {each for each in quarters if covers(there, Window(max(each.start, span.start), each.end))}
         for stretch in blocks(quarters):
-            inside = [e for e in exports if e.window is not None and _overlap(e.window, stretch)]
+            inside = [e for e in exports if e.window is not None and touch(e.window, stretch)]
             tick.hand_over(
                 Handover(table.name, stretch.key, incremental_job_name(table), inside, tags=range_tags(stretch))
             )
@@ -388,10 +392,6 @@ def _window_of_tags(tags: Mapping[str, str]) -> Window | None:
     except ValueError:
         return None  # the bootstrap's partition
     return Window(start, end + QUARTER_HOUR)
-
-
-def _overlap(one: Window, other: Window) -> bool:
-    return one.start < other.end and other.start < one.end
 
 
 def _round_robin(tables: Sequence[TableSettings], last: str | None) -> list[TableSettings]:

@@ -12,6 +12,7 @@ from ddb_lake.adopt import adopt
 from ddb_lake.adopt import main as adopt_command
 from ddb_lake.embedded_aws import EmbeddedAws
 from ddb_lake.exports.errors import ExportError, ManifestMissing, NotAdoptable, WrongExport
+from ddb_lake.iam import render_policy
 from ddb_lake.pipeline import NotExported
 from ddb_lake.windows import Window, format_time
 from ddb_lake_tests.cloud import BUCKET, NOON, TABLE, Cloud
@@ -294,6 +295,31 @@ def test_an_adopted_export_that_is_gone_is_named_and_the_other_days_go_on(lake: 
         assert quarter(96, 4) in windows
 
 
+@pytest.mark.parametrize("bucket", ["nobody-has-this-bucket", THEIRS], ids=["gone", "forbidden"])
+def test_an_adopted_export_that_can_not_be_read_is_named_and_the_other_days_go_on(
+    cloud: Cloud, tmp_path: Path, bucket: str
+):
+    advance_to(cloud, 200)
+    uri = f"s3://{bucket}/changes/{SUMMARY}"
+    entry = {"manifest": uri, "from": quarter(2).start, "to": quarter(4).start}
+    with lake_at(cloud, tmp_path, adopt=[entry]) as lake:
+        policy = render_policy(lake.settings)
+        if bucket == THEIRS:
+            policy["Statement"] = [each for each in policy["Statement"] if each["Sid"] != "ReadAdoptedExports"]
+            cloud.control.set_policy(policy)
+        lake.bootstrap()
+        tick = lake.tick(lake.tick().cursor)
+        assert lake.started() == 3  # the full export, and the two days that have nothing to do with the entry
+        assert len(tick.run_requests) == 2
+        with pytest.raises(ExportError) as refusal:
+            lake.pipeline.export_windows(quarter(2), lambda *_: None)
+        told = str(refusal.value)
+        assert "What to do: lake.yaml adopts this export: correct that entry, or remove it" in told
+        assert f"The entry is {uri}" in told
+        assert "the table's bucket" not in told
+        assert ("s3:GetObject" in told) == (bucket == THEIRS)
+
+
 @AT_MILLISECOND
 def test_an_adopted_export_must_be_what_lake_yaml_says(lake: LakeUnderTest, tmp_path: Path):
     (entry,) = lake.settings.model_dump(by_alias=True)["tables"][0]["adopt"]
@@ -415,4 +441,25 @@ def test_another_export_with_our_prefix_is_passed_over_with_a_note(cloud: Cloud,
         assert any(f"is over {quarter(1, 2)}" in each for each in passed_over)
         assert any("is a full export, where an incremental one was expected" in each for each in passed_over)
         run_to_rest(lake)
+        assert lake.parity().equal
+
+
+def test_a_copy_of_an_export_under_our_prefix_is_passed_over_and_does_not_block_its_window(
+    cloud: Cloud, tmp_path: Path
+):
+    advance_to(cloud, 0, 30)
+    cloud.put("new", 1)
+    advance_to(cloud, 2)
+    incremental_export(cloud, table_arn(cloud), NOON, quarter(0).end)
+    incremental_export(cloud, table_arn(cloud), NOON, quarter(0).end, S3Bucket=BUCKET, S3Prefix="elsewhere")
+    for bucket, prefix in ((THEIRS, "changes/"), (BUCKET, "elsewhere/")):
+        for key in cloud.object_keys(bucket):
+            copy = key.replace(prefix, f"exports/{TABLE}/incremental/{LABEL}/")
+            cloud.s3.put_object(Bucket=BUCKET, Key=copy, Body=cloud.read(bucket, key))
+    with lake_at(cloud, tmp_path) as lake:
+        lake.bootstrap()
+        passed_over = metadata_of(lake.materialise(quarter(0)), "raw_export")["passed_over"]
+        for origin in (f"s3://{THEIRS}/changes", f"s3://{BUCKET}/elsewhere"):
+            assert any(f"is a copy: DynamoDB wrote that export to {origin}/" in each for each in passed_over)
+        assert lake.started() == 4  # the two that were copied, the full one, and the window's
         assert lake.parity().equal

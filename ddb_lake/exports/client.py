@@ -19,6 +19,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ddb_lake.exports.errors import (
     FAILURE_REMEDIES,
+    TRANSIENT,
+    AccessDenied,
     ExportConflict,
     ExportError,
     ExportFailed,
@@ -30,7 +32,7 @@ from ddb_lake.exports.errors import (
     WrongExport,
     translate,
 )
-from ddb_lake.exports.manifest import Manifest, read_manifest
+from ddb_lake.exports.manifest import MENDING, Manifest, read_manifest
 from ddb_lake.exports.requests import (
     AdoptedExport,
     Destination,
@@ -455,18 +457,36 @@ class ExportClient:
             except (ManifestDamaged, WrongExport) as error:
                 self._pass_over(key, f"is of an export that DynamoDB does not know, and can't be used: {error}")
                 return None
-        problem = why_not(request, export)
+        problem = why_not(request, export) or self._why_elsewhere(export, f"{prefix}{export_id}")
         if problem:
             self._pass_over(f"{prefix}{export_id}/", problem)
         return None if problem else export
+
+    def _why_elsewhere(self, export: Export, folder: str) -> str:
+        """Say why an export is not the one that wrote a folder of the destination, but copied to it."""
+        # While it runs, and when it has failed, it has no manifest whose place could be compared.
+        own = export.bucket if export.manifest_key is None else f"{export.bucket}/{_folder_of(export.manifest_key)}"
+        if own in {self._destination.bucket, f"{self._destination.bucket}/{folder}"}:
+            return ""
+        return (
+            f"is a copy: DynamoDB wrote that export to s3://{own}. To use it, adopt it there in lake.yaml "
+            f"(`python -m ddb_lake.adopt <table> {export.arn}`)"
+        )
 
     def _adopted_export(self, request: ExportRequest, adopted: AdoptedExport) -> Export:
         """Return an adopted export, once it is shown to answer the request."""
         remedy = "lake.yaml adopts this export: correct that entry, or remove it"
         try:
             manifest = read_manifest(self._s3, adopted.bucket, adopted.manifest_key)
-        except (ManifestMissing, ManifestDamaged, WrongExport) as error:
-            raise type(error)(f"{error}. {remedy}") from error
+        except TRANSIENT:
+            raise
+        except ExportError as error:
+            uri = f"s3://{adopted.bucket}/{adopted.manifest_key}"
+            if isinstance(error, AccessDenied):
+                remedy += f"; or let these credentials read what lies in {uri.rpartition('/')[0]}/ (s3:GetObject)"
+            # What the error itself advises is about the table's own bucket.
+            what = str(error).partition(". What to do: ")[0].removesuffix(f"; {MENDING}")
+            raise type(error)(f"{what}. What to do: {remedy}. The entry is {uri}") from error
         export = export_of_manifest(manifest, adopted.bucket)
         if problem := why_not(request, export):
             raise WrongExport(f"{manifest.uri} {problem}; wanted was {request}. {remedy}.")
@@ -507,6 +527,10 @@ def _counting(found: Sequence[Export]) -> Export | None:
         if of_status:
             return of_status[-1]
     return found[0] if found else None
+
+
+def _folder_of(key: str) -> str:
+    return key.rpartition("/")[0]
 
 
 def _kind(export_type: str | None) -> ExportKind:

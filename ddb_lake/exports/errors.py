@@ -160,6 +160,10 @@ FAILURE_REMEDIES = {
 """What to do about each `FailureCode` that DynamoDB was seen to give."""
 
 
+TRANSIENT = (TooManyExports, Throttled, ServiceUnavailable)
+"""What passes by itself: the same call may succeed a little later."""
+
+
 def translate(error: ClientError | BotoCoreError, doing: str) -> ExportError:
     """Turn an error of boto3 into a typed one that says what to do.
 
