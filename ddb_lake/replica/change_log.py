@@ -67,6 +67,12 @@ from ddb_lake.windows import (
 
 QUARTER_HOUR_US = QUARTER_HOUR // timedelta(microseconds=1)
 
+PARTITIONS = "ddb_lake.partitions"
+"""The tag of a file (Delta protocol: "Add File and Remove File") that says in how many quarter-hours its export has
+changes. The account says so too, but forgets it of old exports; checkpoints keep tags."""
+
+_DECODE_AGAIN = "decode them again first (materialise decoded_items of their windows)"
+
 REMEDY = "give each source table a change log of its own, in another folder"
 
 
@@ -194,27 +200,59 @@ class ChangeLogSnapshot:
         for block in self._scan(self._files_of(spans), wanted):
             yield pick(block.filter(pl.col(DELETED), pl.col(WRITE_TIME) >= since_us), names)
 
+    def incomplete(self, spans: Collection[Window]) -> tuple[Window, ...]:
+        """Return those of some exports of which changes were removed, or may have been, in order."""
+        _, lost, doubtful = self._look_at(spans)
+        return tuple(sorted({*lost, *doubtful}))
+
     def _files_of(self, spans: Collection[Window]) -> list[AddFile]:
         """Return the files of some exports.
 
         Raises:
-            NotDecoded: If an export had changes that are there no more: what it leaves out would count.
+            NotDecoded: If an export had changes that are there no more, or nothing shows that it has all of them:
+                what it leaves out would count.
         """
+        files, lost, doubtful = self._look_at(spans)
+        if lost:
+            raise NotDecoded(
+                f"{self.store} no longer has all changes of the exports of {listed(lost)}: {_DECODE_AGAIN}"
+            )
+        if doubtful:
+            raise NotDecoded(
+                f"{self.store} does not record in how many quarter-hours the exports of {listed(doubtful)} have "
+                f"changes, so that some may be gone: {_DECODE_AGAIN}"
+            )
+        return files
+
+    def _look_at(self, spans: Collection[Window]) -> tuple[list[AddFile], list[Window], list[Window]]:
+        """Return the files of some exports, those exports that lack some, and those of which nothing shows it."""
         if self.table is None or not spans:
-            return []
+            return [], [], []
         hull = Window(min(each.start for each in spans), max(each.end for each in spans))
         names = {export_name(each) for each in spans}
         there = self.table.files_between(WINDOW, *_quarters_of(hull)).values()
         files = [file for file in there if file.partition.get(EXPORT) in names]
         found = {(file.partition.get(EXPORT), file.partition.get(WINDOW)) for file in files}
         quarters = Counter(export for export, _ in found)
-        lost = [each for each in spans if quarters[export_name(each)] < self.account.contents.of(each)]
-        if lost:
-            raise NotDecoded(
-                f"{self.store} no longer has all changes of the exports of {listed(sorted(lost))}: "
-                "decode them again first (materialise decoded_items of their windows)"
-            )
-        return files
+        recorded = {
+            name: count
+            for file in files
+            if (count := _recorded_partitions(file)) is not None and (name := file.partition.get(EXPORT)) is not None
+        }
+        lost: list[Window] = []
+        doubtful: list[Window] = []
+        for each in sorted(set(spans)):
+            name = export_name(each)
+            if each in self.account.spans:
+                count = self.account.contents.of(each)
+            else:  # forgotten: only its files are left to say
+                first, last = _quarters_of(each)
+                count = 1 if first == last or not quarters[name] else recorded.get(name)
+            if count is None:
+                doubtful.append(each)
+            elif quarters[name] < count:
+                lost.append(each)
+        return files, lost, doubtful
 
     def _scan(self, files: Sequence[AddFile], names: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield the rows of some files, one after the other."""
@@ -418,7 +456,8 @@ class ChangeLog:
                 _with_contents(snapshot.account.covering([window]), staged),
                 {"did": "replace", "exports": encode_spans(Spans().adding([window])), "changes": staged.changes},
             )
-            files = [each.add_file() for each in staged.files]
+            tags = {"tags": {PARTITIONS: str(_partitions(staged))}}
+            files = [replace(each.add_file(), more=tags) for each in staged.files]
             table = snapshot.table
             if table is None:
                 version = self._create(made, files, note)
@@ -431,7 +470,7 @@ class ChangeLog:
                 window=window,
                 changes=staged.changes,
                 deletes=staged.deletes,
-                partitions=len({each.partition[WINDOW] for each in staged.files}),
+                partitions=_partitions(staged),
                 files=len(staged.files),
                 size=sum(each.size for each in staged.files),
                 columns=(*snapshot.columns, *new),
@@ -554,8 +593,18 @@ _OLD_IMAGE_COLUMN = Column(OLD_IMAGE, pl.String())
 
 def _with_contents(account: Account, staged: StagedChanges) -> Account:
     """Return the account with what is known of an export's changes once they are committed."""
-    found = len({each.partition[WINDOW] for each in staged.files})
-    return replace(account, contents=account.contents.having(staged.window, found))
+    return replace(account, contents=account.contents.having(staged.window, _partitions(staged)))
+
+
+def _partitions(staged: StagedChanges) -> int:
+    """Return in how many quarter-hours an export has changes."""
+    return len({each.partition[WINDOW] for each in staged.files})
+
+
+def _recorded_partitions(file: AddFile) -> int | None:
+    """Return in how many quarter-hours a file's export has changes; None where the file does not say."""
+    told = file.tags.get(PARTITIONS)
+    return int(told) if told is not None and told.isdecimal() else None
 
 
 def _has_old_images(table: Snapshot) -> bool:

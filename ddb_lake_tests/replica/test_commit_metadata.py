@@ -25,6 +25,7 @@ from ddb_lake_tests.replica.histories import (
     Lake,
     delete,
     exported,
+    foreign_commit,
     lake,
     minute,
     put,
@@ -181,6 +182,81 @@ def test_old_exports_are_named_by_the_rows_and_empty_ones_are_decoded_again(
     assert tables.replica.coverage() == (window(0, 105),)
 
 
+def remove_quarter(tables: Lake, minutes: int, export: Window | None = None) -> None:
+    """Remove a partition of the change log, perhaps only an export's part of it, as people do who archive."""
+    partition = f"_window = '{minute(minutes):%Y-%m-%d-%H:%M}'"
+    DeltaTable(tables.log.location.uri).delete(
+        partition if export is None else f"{partition} AND _export = '{export_name(export)}'"
+    )
+
+
+LATE = window(30, 70)
+
+
+def with_a_part_of_a_forgotten_export(tables: Lake, patch: pytest.MonkeyPatch) -> list[Change]:
+    """Have the log keep only the first quarter-hour of a wide export that it has forgotten, and decode a late one."""
+    history = [put("k", 5, "early"), put("live", 50, "2")]
+    take(tables, history, window(0, 60))
+    with patch.context() as forgetting:
+        forget_until(forgetting, minute(60))
+        take(tables, history, window(60, 75))
+    assert window(0, 60) not in tables.log.snapshot().account.spans
+    remove_quarter(tables, 45)
+    tables.decode(LATE, exported(history, LATE, ITEMS))
+    return history
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_a_forgotten_export_that_has_lost_a_part_of_its_rows_is_not_taken_for_whole(
+    tables: Lake, monkeypatch: pytest.MonkeyPatch, *, checkpoint: bool
+):
+    history = with_a_part_of_a_forgotten_export(tables, monkeypatch)
+    if checkpoint:
+        for _ in range(2):  # the second one is made of the first
+            DeltaTable(tables.log.location.uri).create_checkpoint()
+            foreign_commit(tables.log.location)
+    held = tables.items()
+    assert held[Key("live")] == "2"
+    for attempt in (lambda: tables.replica.apply(LATE), lambda: tables.log.read(LATE)):
+        with pytest.raises(NotDecoded, match=r"no longer has all changes of the exports of \[2026-11-24T18:00:00Z, "):
+            attempt()
+    assert tables.items() == held
+    # Decoded again it is whole, even if the account has no room for it.
+    with monkeypatch.context() as patch:
+        forget_until(patch, minute(60))
+        tables.decode(window(0, 60), exported(history, window(0, 60), ITEMS))
+    assert window(0, 60) not in tables.log.snapshot().account.spans
+    tables.replica.apply(LATE)
+    assert tables.items() == held
+
+
+def test_a_forgotten_export_whose_files_do_not_record_its_parts_is_decoded_again(
+    tables: Lake, monkeypatch: pytest.MonkeyPatch
+):
+    history = [put("k", 5, "early"), put("live", 50, "2")]
+    take(tables, history, window(0, 60))
+    with monkeypatch.context() as patch:
+        forget_until(patch, minute(60))
+        take(tables, history, window(60, 75))
+    for path in sorted((Path(tables.log.location.uri) / "_delta_log").glob("*.json")):
+        actions = [json.loads(line) for line in path.read_text().splitlines()]
+        for action in actions:
+            action.get("add", {}).pop("tags", None)  # as earlier versions wrote it
+        path.write_text("".join(json.dumps(action) + "\n" for action in actions))
+    held = tables.items()
+    tables.decode(LATE, exported(history, LATE, ITEMS))
+    with pytest.raises(
+        NotDecoded, match=r"does not record in how many quarter-hours the exports of \[2026-11-24T18:00:00Z, .* again"
+    ):
+        tables.replica.apply(LATE)
+    assert tables.items() == held
+    with monkeypatch.context() as patch:
+        forget_until(patch, minute(60))
+        tables.decode(window(0, 60), exported(history, window(0, 60), ITEMS))
+    tables.replica.apply(LATE)
+    assert tables.items() == held
+
+
 @settings(
     max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -212,6 +288,9 @@ def test_whatever_was_forgotten_a_window_is_applied_right_or_refused(
             tables.decode(span, exported(history, span, ITEMS))
             with suppress(NotDecoded):
                 tables.replica.apply(span)
+        if data.draw(st.booleans()):
+            export = data.draw(st.sampled_from(sorted(tables.log.spans()) or [span]))
+            remove_quarter(tables, 15 * data.draw(st.integers(0, 3)), export)
     for span in [*spans, *whole]:
         tables.decode(span, exported(history, span, ITEMS))
     for span in whole:

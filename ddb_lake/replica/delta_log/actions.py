@@ -108,6 +108,11 @@ class AddFile:
         return 0 if self.deletion_vector is None else self.deletion_vector.cardinality
 
     @property
+    def tags(self) -> Mapping[str, str | None]:
+        """What its writer noted of the file, by name."""
+        return self.more.get("tags") or {}
+
+    @property
     def key(self) -> "FileKey":
         """What identifies the file in the log."""
         return self.path, None if self.deletion_vector is None else self.deletion_vector.unique_id
