@@ -109,5 +109,9 @@ class DamagedDataFile(ReplicaError):
     """A data file of the table is absent or can't be read."""
 
 
+class BothFailed(ReplicaError):
+    """The maintenance of a replica and that of its change log failed, each for a reason of its own."""
+
+
 class LostFiles(DamagedDataFile):
     """Files that the log names are gone or have another size, and readers fail."""

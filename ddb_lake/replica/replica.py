@@ -35,6 +35,7 @@ from ddb_lake.replica.coverage import (
 from ddb_lake.replica.decision import decide
 from ddb_lake.replica.delta_log import Conflict, Metadata, Note, Snapshot, read_snapshot
 from ddb_lake.replica.errors import (
+    BothFailed,
     NotBootstrapped,
     NotDecoded,
     OutdatedBootstrap,
@@ -47,7 +48,7 @@ from ddb_lake.replica.exact_names import arrange
 from ddb_lake.replica.folding import FoldPolicy
 from ddb_lake.replica.inventory import lost_files
 from ddb_lake.replica.location import Location
-from ddb_lake.replica.maintenance import ChangeLogUpkeep, MaintenanceReport, maintain, refuse_losses
+from ddb_lake.replica.maintenance import MaintenanceReport, maintain, refuse_losses
 from ddb_lake.replica.mark import mark_changes
 from ddb_lake.replica.merge import AppliedRows, Effort, check_types, merge_changes
 from ddb_lake.replica.partitioning import (
@@ -61,7 +62,7 @@ from ddb_lake.replica.rewrite import is_wide, rewrite_changes
 from ddb_lake.replica.spans import Spans, encode_spans
 from ddb_lake.replica.store import ObjectTableStore, TableStore
 from ddb_lake.replica.strategy import Strategy, strategy_of
-from ddb_lake.windows import Window, format_time, listed, missing
+from ddb_lake.windows import Window, format_time, listed, merge, missing
 
 REMEDY = "commit a bootstrap of the new source table, which replaces all rows, or choose another folder"
 
@@ -279,9 +280,9 @@ class Replica:
             LostFiles: If not; all else is done.
             DamagedDataFile: If a data file that is to be folded is damaged.
             TooManyConflicts: If others win every try at a fold's commit.
+            BothFailed: If the maintenance of the replica and that of the change log fail; the first is its cause.
         """
         keys = key_names(self.columns() or self._raise_not_bootstrapped(), str(self.location))
-        upkeep: ChangeLogUpkeep | None = None
         try:
             report = maintain(
                 self.store,
@@ -291,8 +292,16 @@ class Replica:
                 keys,
                 policy or FoldPolicy(),
             )
-        finally:
-            upkeep = self.change_log.maintain()
+        except Exception as error:
+            try:
+                self.change_log.maintain()
+            except Exception as second:  # noqa: BLE001 (it is reported with the first)
+                raise BothFailed(
+                    f"the maintenance of {self.location} failed ({type(error).__name__}: {error}), and that of "
+                    f"{self.change_log.location} too ({type(second).__name__}: {second})"
+                ) from error
+            raise
+        upkeep = self.change_log.maintain()
         refuse_losses(self.location, self._read()[1], report.lost, self.change_log.location, upkeep)
         if report.folded.errors:
             raise report.folded.errors[0]
@@ -432,10 +441,12 @@ class Replica:
 
         The coverage starts anew at the export's time. Committing the export that the replica already builds
         upon changes nothing, so that the windows applied since are kept; unless files of the table are lost: then
-        its rows are replaced as well, and the windows are to be applied again.
+        its rows are replaced as well, and the windows are to be applied again; they must be in the change log.
 
         Raises:
             StagedBootstrapMissing: If the export was not staged, or a file of it is gone.
+            NotDecoded: If files of the table are lost, and the change log lacks changes of windows that would have to
+                be applied again.
             WrongSourceTable: If it was staged for another source table.
             OutdatedBootstrap: If the replica builds upon a later export: going back would lose what is
                 known of the time between.
@@ -471,6 +482,8 @@ class Replica:
                         f"{self.location} has lost files, and the export {export_id} is staged in files that are "
                         "part of it: stage it again (materialise initial_items, then initial_table)"
                     )
+                if not is_whole:
+                    self._require_windows_since(account, staged)
                 if staged.bootstrap_time < bootstrap.time:
                     raise OutdatedBootstrap(
                         f"{self.location} builds upon the full export of "
@@ -505,6 +518,30 @@ class Replica:
             )
 
         return delta.repeat_on_conflict(self.location, attempt)
+
+    def _require_windows_since(self, account: Account, staged: StagedBootstrap) -> None:
+        """Check that what was applied since a bootstrap can be applied again.
+
+        Raises:
+            NotDecoded: If the change log has no longer all of it.
+        """
+        log = self.change_log.snapshot()
+        start = staged.bootstrap_time
+        lost: list[Window] = []
+        for each in account.coverage:
+            if each.end <= start:
+                continue
+            since = Window(max(each.start, start), each.end)
+            exports = [export for export in log.exports(since) if export.start >= start]
+            lost += [*missing(since, exports), *log.incomplete(exports)]
+        if lost:
+            raise NotDecoded(
+                f"{self.location} has lost files and would go back to the full export of {format_time(start)}, but "
+                f"{log.store} no longer has all changes of {listed(merge(lost))}, which could not be applied again. "
+                "The replica was left as it is: decode those windows again first (materialise raw_export and "
+                "decoded_items of them), then materialise initial_table; or move start in lake.yaml to a later "
+                "quarter-hour for a new initial load; or restore the lost files"
+            )
 
     def _keep_columns(self, staged: StagedBootstrap) -> None:
         """Make sure that the change log has the staged columns: the staging may have died just before that.

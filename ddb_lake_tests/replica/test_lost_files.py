@@ -10,9 +10,17 @@ import pytest
 from deltalake import DeltaTable
 
 from ddb_lake.replica import Location
-from ddb_lake.replica.errors import DamagedDataFile, LostFiles, StagedBootstrapMissing
+from ddb_lake.replica.errors import (
+    BothFailed,
+    DamagedDataFile,
+    LostFiles,
+    NotDecoded,
+    StagedBootstrapMissing,
+    StorageFailed,
+)
 from ddb_lake.replica.strategy import Strategy
-from ddb_lake_tests.replica.histories import Key, Lake, change_frame, delete, exported, lake, put, window
+from ddb_lake_tests.replica.faulty import Fault, FaultyStore
+from ddb_lake_tests.replica.histories import Key, Lake, change_frame, delete, exported, lake, minute, put, window
 
 ITEMS = {Key(f"k{number}"): "0" for number in range(10)}
 
@@ -90,6 +98,51 @@ def test_the_initial_load_has_to_be_staged_again_before_it_replaces_a_damaged_re
     tables.stage({**ITEMS, Key("another"): "0"})
     assert tables.replica.commit_bootstrap("01-export").outcome == "replaced"
     assert tables.items() == {**ITEMS, Key("another"): "0"}
+
+
+@pytest.mark.parametrize(
+    ("removed", "named"),
+    [
+        ("_window = '2026-11-24-18:15'", r"\[2026-11-24T18:15:00Z, 2026-11-24T18:30:00Z\)"),
+        ("_window > '2026-11-24-18:15'", r"\[2026-11-24T18:30:00Z, 2026-11-24T19:30:00Z\)"),
+    ],
+)
+def test_the_initial_load_replaces_no_damaged_replica_whose_windows_could_not_be_applied_again(
+    tmp_path: Path, removed: str, named: str
+):
+    tables, items = grown(tmp_path)
+    DeltaTable(tables.log.location.uri).delete(removed)
+    data_files(tables.replica.location)[0].unlink()
+    tables.stage(ITEMS)
+    held = tables.replica.version(), tables.replica.coverage()
+    with pytest.raises(NotDecoded, match=rf"no longer has all changes of {named}, .* materialise initial_table"):
+        tables.replica.commit_bootstrap("01-export")
+    assert (tables.replica.version(), tables.replica.coverage()) == held
+    for span in WINDOWS:
+        tables.decode(span, exported(HISTORY, span, ITEMS))
+    assert tables.replica.commit_bootstrap("01-export").outcome == "replaced"
+    for span in WINDOWS:
+        tables.replica.apply(span)
+    assert tables.items() == items
+
+
+def test_a_damaged_replica_takes_a_later_initial_load_whatever_the_change_log_lacks(tmp_path: Path):
+    tables, items = grown(tmp_path)
+    DeltaTable(tables.log.location.uri).delete()
+    data_files(tables.replica.location)[0].unlink()
+    tables.stage(items, "02-export", minute(90))
+    assert tables.replica.commit_bootstrap("02-export").outcome == "replaced"
+    assert tables.items() == items
+
+
+def test_where_the_maintenance_of_both_tables_fails_both_errors_are_reported(tmp_path: Path):
+    tables, _ = grown(tmp_path)
+    for table, name, number in ((tables.replica, "the replica", 1), (tables.log, "the change log", 0)):
+        error = StorageFailed(f"{name} can't be listed")
+        table.store = FaultyStore(table.location, Fault(number, "before", error, frozenset({"names"})))
+    with pytest.raises(BothFailed, match=r"the replica can't be listed.*the change log can't be listed") as raised:
+        tables.replica.maintain()
+    assert "the replica can't be listed" in str(raised.value.__cause__)
 
 
 def test_a_whole_replica_keeps_its_windows_when_the_initial_load_is_repeated(tmp_path: Path):
