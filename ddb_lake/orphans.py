@@ -1,11 +1,13 @@
-"""Runs whose process has died without a word, as after a power cut: found, and failed so that they are retried.
+"""Runs whose process has died without a word, as when it was killed: found, and failed so that they are retried.
 
 Dagster's own monitoring can't see that where it starts runs as processes of the same machine: it would keep such a
 run, and the pool's place with it, until the longest run time is over.
 
 A process id alone proves nothing: ids are reused, and on another host or in another container the same id is
 another process or none. So each run records which process executes it, see `record_process`. A run is failed only
-if that record proves its process gone; all others are left to Dagster's run monitoring.
+if that record proves its process gone; all others are left to Dagster's run monitoring. Runs from before a restart of
+the machine are among those: hosts that are cloned from one image share host name and machine id, so that a run of
+another boot may just as well be another host's, and alive.
 """
 
 import json
@@ -34,7 +36,7 @@ class Process:
     Args:
         host: The host's name.
         machine: The machine's id (`/etc/machine-id`), or "" where there is none, as in most containers.
-        boot: The boot's id (Linux), or "" where the system has none.
+        boot: The boot's id (Linux, macOS), or "" where the system has none.
         namespace: The namespace that the id is valid in (Linux; each container has its own), or "".
         pid: The process id.
         started: When it was started, as the system has it: tells it from later processes of the same id.
@@ -56,7 +58,7 @@ class Process:
         return cls(
             host=socket.gethostname(),
             machine=_text("/etc/machine-id"),
-            boot=_text("/proc/sys/kernel/random/boot_id"),
+            boot=_boot(),
             namespace=_namespace(),
             pid=os.getpid(),
             started=started,
@@ -76,12 +78,10 @@ class Process:
 
     def is_gone(self, here: "Process") -> bool:
         """Tell whether the process is proven to have ended, as seen from the process `here`."""
-        if (self.host, self.machine) != (here.host, here.machine):
-            return False
-        if self.boot != here.boot:
-            # The machine was started anew; but only the machine's id proves that it is the same one.
-            return bool(self.machine)
-        return self.namespace == here.namespace and self._has_ended()
+        if not self.boot:
+            return False  # nothing else tells hosts of one name apart
+        same = (self.host, self.machine, self.boot, self.namespace)
+        return same == (here.host, here.machine, here.boot, here.namespace) and self._has_ended()
 
     def _has_ended(self) -> bool:
         try:
@@ -134,7 +134,7 @@ def fail_orphans(instance: dg.DagsterInstance, location: str) -> list[str]:
         current = instance.get_run_by_id(run.run_id)
         if current is not None and current.status in _AT_WORK:
             instance.report_run_failed(
-                current, f"its process {process.pid} is gone; it was killed, or the machine was restarted"
+                current, f"its process {process.pid} is gone without having ended the run; it was killed"
             )
             failed.append(run.run_id)
     return failed
@@ -162,13 +162,25 @@ def _started(pid: int) -> str | None:
         # "pid (name) state …": the name may hold anything, and the 22nd field is the start, in ticks since the boot
         # (Linux: proc_pid_stat).
         return stat.rpartition(")")[2].split()[19] if (stat := _text(f"/proc/{pid}/stat")) else None
-    done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
+    return _output("ps", "-o", "lstart=", "-p", str(pid)) or None
+
+
+def _boot() -> str:
+    """Return the id that the system gave itself when it started, or "" where it has none."""
+    return _text("/proc/sys/kernel/random/boot_id") or _output("sysctl", "-n", "kern.bootsessionuuid")
 
 
 def _namespace() -> str:
     try:
         return Path("/proc/self/ns/pid").readlink().name
+    except OSError:
+        return ""
+
+
+def _output(*command: str) -> str:
+    """Return what a command prints, or "" where it fails or is not there."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:
         return ""
 
