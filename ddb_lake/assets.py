@@ -55,7 +55,7 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
     ) -> dg.MaterializeResult:
         with _failures_explained():
             pipeline = open_pipeline(table, exports, lake)
-            (source,) = pipeline.wait_for_exports([pipeline.bootstrap_request], _wait(context))
+            source = pipeline.export_bootstrap(_wait(context))
             return dg.MaterializeResult(
                 metadata={
                     **metadata.of_verified([source]),
@@ -80,7 +80,7 @@ def _build_initial_load(table: TableSettings) -> tuple[dg.AssetsDefinition, ...]
         with _failures_explained():
             pipeline = open_pipeline(table, exports, lake)
             recorded = recorded_metadata(context, dg.AssetKey([name, "initial_export"]), INITIAL)
-            items = pipeline.stage_bootstrap(located_exports(recorded, time=format_time(table.start)))
+            items = pipeline.stage_bootstrap(located_exports(recorded, time=format_time(table.start)), _wait(context))
             return dg.MaterializeResult(
                 metadata={
                     **metadata.of_staged(items, pipeline.replica.location.uri),
@@ -173,7 +173,7 @@ def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition)
         with _failures_explained():
             pipeline, window = open_pipeline(table, exports, lake), window_of(context, table.start)
             recorded = recorded_metadata(context, dg.AssetKey([name, "raw_export"]), window.key)
-            decoded = pipeline.decode(window, located_exports(recorded, window=str(window)))
+            decoded = pipeline.decode(window, located_exports(recorded, window=str(window)), _wait(context))
             return dg.MaterializeResult(
                 metadata={
                     **metadata.of_decoded(decoded, pipeline.change_log.location.uri),

@@ -72,6 +72,9 @@ from ddb_lake.windows import Window, format_time, missing, tile, to_us, touch
 
 _T = TypeVar("_T")
 
+Wait = Callable[[str, float], None]
+"""What a run does before it asks again: it takes a line on the progress and the seconds to wait."""
+
 _LOG = logging.getLogger(__name__)
 
 _SCHEMA_TRIES = 10
@@ -316,9 +319,7 @@ class Pipeline:
         self.prepare_recovery()
         return self.exports.ensure(request)
 
-    def wait_for_exports(
-        self, requests: Iterable[ExportRequest], wait: Callable[[str, float], None]
-    ) -> tuple[VerifiedExport, ...]:
+    def wait_for_exports(self, requests: Iterable[ExportRequest], wait: Wait) -> tuple[VerifiedExport, ...]:
         """Find the requests' exports or start them, wait until they have ended, and verify their manifests.
 
         Args:
@@ -331,9 +332,14 @@ class Pipeline:
         started = [(request, self._start_patiently(request, wait)) for request in requests]
         return tuple(self._wait_until_ended(request, export, wait) for request, export in started)
 
-    def export_windows(self, window: Window, wait: Callable[[str, float], None]) -> tuple[VerifiedExport, ...]:
+    def export_bootstrap(self, wait: Wait) -> VerifiedExport:
+        """Bring about the completed full export that the replica starts from, by an existing one if there is one."""
+        _patiently(self.require_source, wait)
+        return self.wait_for_exports([self.bootstrap_request], wait)[0]
+
+    def export_windows(self, window: Window, wait: Wait) -> tuple[VerifiedExport, ...]:
         """Bring about completed exports that together contain a window, by existing ones where there are any."""
-        plan = self.plan(window, claiming={ExportStatus.COMPLETED, ExportStatus.IN_PROGRESS})
+        plan = _patiently(lambda: self.plan(window, {ExportStatus.COMPLETED, ExportStatus.IN_PROGRESS}), wait)
         try:
             return self.wait_for_exports((request for request, _ in plan), wait)
         except WindowNotClosed as error:
@@ -345,13 +351,19 @@ class Pipeline:
                 f"which is in the future: materialise it after that, together with the next window. ({error})"
             ) from error
 
-    def completed_exports(self, window: Window) -> tuple[tuple[IncrementalExport, Export], ...]:
+    def completed_exports(
+        self, window: Window, wait: Wait | None = None
+    ) -> tuple[tuple[IncrementalExport, Export], ...]:
         """Return the completed exports that together contain a window.
+
+        Args:
+            window: The window.
+            wait: Outlasts faults that pass.
 
         Raises:
             NotExported: If a part of it has none.
         """
-        plan = self.plan(window, claiming={ExportStatus.COMPLETED})
+        plan = _patiently(lambda: self.plan(window, {ExportStatus.COMPLETED}), wait)
         exports = tuple((request, export) for request, export in plan if export is not None)
         if len(exports) < len(plan):
             lacking = ", ".join(str(request.window) for request, export in plan if export is None)
@@ -366,33 +378,41 @@ class Pipeline:
         plan = self.plan(window, claiming={ExportStatus.COMPLETED})
         return tuple(export for _, export in plan if export is not None)
 
-    def decode(self, window: Window, recorded: Collection[RecordedExport] = ()) -> DecodedWindow:
+    def decode(
+        self, window: Window, recorded: Collection[RecordedExport] = (), wait: Wait | None = None
+    ) -> DecodedWindow:
         """Decode the completed exports that contain a window into the change log, each as a whole.
 
         Args:
             window: What is to be decoded.
             recorded: Exports that are known to contain it: if they do so, no others are looked for.
+            wait: Outlasts faults that pass while the exports are found and verified.
 
         Raises:
             NotExported: If a part of the window has no completed export.
             DecodeError: If a file does not hold what it should; nothing is written then.
         """
-        sources = self._as_recorded(recorded, lambda sources: self._require_window(sources, window))
+        _patiently(self.require_source, wait)
+        sources = self._as_recorded(recorded, lambda sources: self._require_window(sources, window), wait)
         if not sources:
-            sources = [self._verify(request, export) for request, export in self.completed_exports(window)]
+            sources = [self._verify(*found, wait) for found in self.completed_exports(window, wait)]
         return self.decode_exports(window, sources)
 
     def _as_recorded(
-        self, recorded: Collection[RecordedExport], require: Callable[[list[VerifiedExport]], None]
+        self,
+        recorded: Collection[RecordedExport],
+        require: Callable[[list[VerifiedExport]], None],
+        wait: Wait | None,
     ) -> list[VerifiedExport]:
         """Return recorded exports once all of them are verified; none where one is wrong, damaged or gone.
 
         Args:
             recorded: The exports.
             require: Raises an ExportError where they are not those that are needed.
+            wait: Outlasts faults that pass.
         """
         try:
-            sources = [self._verify_recorded(each) for each in recorded]
+            sources = [_patiently(partial(self._verify_recorded, each), wait) for each in recorded]
             require(sources)
             return sources
         except ExportError as error:
@@ -518,31 +538,33 @@ class Pipeline:
         """
         return self.replica.apply(window)
 
-    def bootstrap_export(self) -> Export:
-        """Return the completed full export that the replica starts from.
+    def bootstrap_export(self, wait: Wait | None = None) -> Export:
+        """Return the completed full export that the replica starts from; `wait` outlasts faults that pass.
 
         Raises:
             NotExported: If there is none.
         """
         request = self.bootstrap_request
-        export = self.exports.current(request)
+        export = _patiently(lambda: self.exports.current(request), wait)
         if export is None or export.status is not ExportStatus.COMPLETED:
             raise NotExported(f"{request} has not completed; materialise {self.settings.name}/initial_export first")
         return export
 
-    def stage_bootstrap(self, recorded: Collection[RecordedExport] = ()) -> StagedItems:
+    def stage_bootstrap(self, recorded: Collection[RecordedExport] = (), wait: Wait | None = None) -> StagedItems:
         """Decode the completed full export into Parquet files in the replica's folder, one shard a data file.
 
         Args:
             recorded: The export, where it is known: if it is the right one, none is looked for.
+            wait: Outlasts faults that pass while the export is found and verified.
 
         Raises:
             NotExported: If it has not completed.
             DecodeError: If a file does not hold what it should; no column is kept then, and files that were decoded
                 to their ends count for the next try.
         """
-        known = self._as_recorded(recorded, self._require_bootstrap)
-        source = known[0] if known else self._verify(self.bootstrap_request, self.bootstrap_export())
+        _patiently(self.require_source, wait)
+        known = self._as_recorded(recorded, self._require_bootstrap, wait)
+        source = known[0] if known else self._verify(self.bootstrap_request, self.bootstrap_export(wait), wait)
         return self._until_columns_agree(lambda: StagedItems(source, self._stage_items(source)))
 
     def _require_bootstrap(self, sources: Sequence[VerifiedExport]) -> None:
@@ -610,38 +632,39 @@ class Pipeline:
         """Return the mapping of attributes to columns that the change log keeps."""
         return self._decoder.schema()
 
-    def _start_patiently(self, request: ExportRequest, wait: Callable[[str, float], None]) -> Export:
+    def _start_patiently(self, request: ExportRequest, wait: Wait) -> Export:
         """Find or start an export, and try again for a while where only time is in the way."""
         return _patiently(lambda: self.start_export(request), wait, (WindowNotClosed, TooManyExports, *_TRANSIENT))
 
-    def _wait_until_ended(
-        self, request: ExportRequest, export: Export, wait: Callable[[str, float], None]
-    ) -> VerifiedExport:
+    def _wait_until_ended(self, request: ExportRequest, export: Export, wait: Wait) -> VerifiedExport:
         pauses = chain(_POLL_SECONDS, repeat(_LAST_POLL_SECONDS))
         while export.status is ExportStatus.IN_PROGRESS:
             since = format_time(export.started_at.replace(microsecond=0))
             wait(f"{request} runs since {since}; exports take about five minutes: {export.arn}", next(pauses))
             export = _patiently(partial(self.exports.describe, export.arn), wait)
-        return _patiently(lambda: self._verify(request, export), wait)
+        return self._verify(request, export, wait)
 
-    def _verify(self, request: ExportRequest, export: Export) -> VerifiedExport:
-        manifest = self.exports.read_manifest(request, export)
-        return VerifiedExport(request, export, manifest, require_files(self.exports.s3, manifest))
+    def _verify(self, request: ExportRequest, export: Export, wait: Wait | None) -> VerifiedExport:
+        def verify() -> VerifiedExport:
+            manifest = self.exports.read_manifest(request, export)
+            return VerifiedExport(request, export, manifest, require_files(self.exports.s3, manifest))
+
+        return _patiently(verify, wait)
 
 
-def _patiently(
-    call: Callable[[], _T], wait: Callable[[str, float], None], passing: tuple[type[Exception], ...] = _TRANSIENT
-) -> _T:
+def _patiently(call: Callable[[], _T], wait: Wait | None, passing: tuple[type[Exception], ...] = _TRANSIENT) -> _T:
     """Return a call's result; repeat the call for a while where it fails for a reason that passes.
 
     Args:
         call: Idempotent.
-        wait: Called between two tries with a line on the failure and the seconds to wait.
+        wait: Called between two tries with a line on the failure and the seconds to wait; None for one try only.
         passing: The errors that may pass; all others are raised at once.
 
     Raises:
         Exception: What the call raises, if it still does after all tries.
     """
+    if wait is None:
+        return call()
     for _ in range(_TRIES_AGAIN):
         try:
             return call()

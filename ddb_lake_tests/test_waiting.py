@@ -16,6 +16,8 @@ from ddb_lake_tests.lakes import LakeUnderTest, advance_to, lake_at, quarter
 EXPORT_SECONDS = 300
 FAULTS = 12
 """More than boto3's own tries outlast."""
+HEADS = 40
+"""The same where the files of an export are looked for side by side: each of these calls has its own tries."""
 
 THROTTLE = {"kind": "throttle"}
 FIVE_HUNDRED = {"kind": "error", "status": 500}
@@ -76,7 +78,8 @@ def faulty(lake: LakeUnderTest, service: str, operation: str, fault: Any, times:
 )
 def test_a_fault_that_passes_is_waited_out(lake: LakeUnderTest, service: str, operation: str, fault: Any) -> None:
     pipeline = lake.pipeline
-    waiting = Waiting(lake, faulty(lake, service, operation, fault, FAULTS))
+    times = HEADS if operation == "HeadObject" else FAULTS
+    waiting = Waiting(lake, faulty(lake, service, operation, fault, times))
     (source,) = pipeline.wait_for_exports([pipeline.window_request(quarter(0))], waiting)
     assert source.manifest.window == quarter(0)
     assert 0 < waiting.tries_again < FAULTS
@@ -98,6 +101,50 @@ def test_a_fault_that_does_not_pass_fails_the_run_in_the_end(
     with pytest.raises(expected):
         pipeline.wait_for_exports([pipeline.window_request(quarter(0))], waiting)
     assert waiting.tries_again == 20
+
+
+QUESTIONS = [
+    ("dynamodb", "DescribeTable", THROTTLE),
+    ("dynamodb", "DescribeExport", THROTTLE),
+    ("s3", "ListObjectsV2", FIVE_HUNDRED),
+    ("s3", "GetObject", FIVE_HUNDRED),
+]
+"""What the steps of a run ask AWS about its exports."""
+
+
+@pytest.mark.parametrize(("service", "operation", "fault"), QUESTIONS)
+@pytest.mark.parametrize("recorded", [True, False], ids=["recorded", "not recorded"])
+@pytest.mark.parametrize("chain", [["initial_export", "initial_items"], ["raw_export", "decoded_items"]])
+def test_no_step_fails_by_a_fault_that_passes(
+    lake: LakeUnderTest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    chain: list[str],
+    recorded: bool,
+    service: str,
+    operation: str,
+    fault: Any,
+) -> None:
+    waiting = Waiting(lake)
+    monkeypatch.setattr("ddb_lake.assets._wait", lambda _: waiting)
+
+    def run(lake: LakeUnderTest, asset: str) -> None:
+        job = lake.bootstrap(asset) if asset.startswith("initial") else lake.materialise(quarter(0), asset)
+        assert job.success
+
+    # An export that is there already is described, and one that isn't is started: both must outlast the fault.
+    if not recorded:
+        pipeline = lake.pipeline
+        pipeline.start_export(pipeline.bootstrap_request)
+        pipeline.start_export(pipeline.window_request(quarter(0)))
+    with lake_at(lake.cloud, tmp_path) as elsewhere:  # an instance in which no step has recorded anything
+        for asset, of in zip(chain, (lake, lake if recorded else elsewhere), strict=True):
+            faulty(lake, service, operation, fault, 6)()
+            said = waiting.tries_again
+            run(of, asset)
+            (rule,) = lake.cloud.control.faults()
+            assert waiting.tries_again > said or rule["applied"] == 0
+            lake.cloud.control.clear_faults()
 
 
 @pytest.mark.parametrize(("service", "operation"), [("dynamodb", "DescribeExport"), ("s3", "GetObject")])
