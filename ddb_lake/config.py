@@ -3,6 +3,7 @@
 No secret has a place in it: credentials come from the standard AWS variables and profiles.
 """
 
+import logging
 import os
 import re
 from collections.abc import Hashable, Mapping
@@ -38,6 +39,8 @@ from ddb_lake.windows import (
     is_quarter_hour,
     parse_time,
 )
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_PATH = Path("lake.yaml")
 PATH_VARIABLE = "DDB_LAKE_CONFIG"
@@ -416,19 +419,7 @@ class Settings(StrictModel):
                     "give one of them another alias"
                 )
             names[identifier] = table.name
-        if why := self.why_unreadable(self.lake.uri):
-            raise ValueError(f"lake: {self.lake.uri}: {why}")
         return self
-
-    def why_unreadable(self, uri: str) -> str | None:
-        """Return why not all readers could open the tables in a folder; None if they could."""
-        partitioned = [table.name for table in self.tables if table.partition_by]
-        if partitioned and looks_partitioned(uri):
-            return (
-                f"polars takes a folder like key=value for a partition column, and can't open the partitioned table "
-                f"{partitioned[0]} there; use another folder, or remove its partition_by"
-            )
-        return why_unreadable(uri)
 
 
 def load_settings(path: Path) -> Settings:
@@ -466,15 +457,38 @@ def load_settings(path: Path) -> Settings:
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(path, problem) for problem in error.errors())) from None
     if "://" in settings.lake.uri:
+        _check_partition_like(path, settings.lake.uri, exists=True)  # asking S3 is not for here
         return settings
     try:
         # Without its symbolic links, as delta-rs opens it.
         uri = str((path.parent / Path(settings.lake.uri).expanduser()).resolve())
     except (RuntimeError, OSError, ValueError) as error:
         raise ConfigError(f"{path}: lake.uri: {settings.lake.uri!r}: can't be resolved: {error}") from error
-    if why := settings.why_unreadable(uri):
+    if why := why_unreadable(uri):
         raise ConfigError(f"{path}: lake.uri: {settings.lake.uri!r} is {uri!r}: {why}")
+    _check_partition_like(path, uri, exists=any(any(Path(uri).glob(log)) for log in _LOGS))
     return settings.model_copy(update={"lake": settings.lake.model_copy(update={"uri": uri})})
+
+
+_LOGS = ("*/replica/_delta_log", "*/change_log/*/_delta_log")
+"""Where a lake's folder has the logs of its tables."""
+
+
+def _check_partition_like(path: Path, uri: str, *, exists: bool) -> None:
+    """Refuse a folder that polars takes for a partition; only warn where a lake may be there already.
+
+    Raises:
+        ConfigError: If it is refused.
+    """
+    if not looks_partitioned(uri):
+        return
+    why = (
+        f"{path}: lake.uri: {uri!r}: polars takes a folder like key=value for a partition column, and does not open "
+        "the change log or any other partitioned table there; use another folder"
+    )
+    if not exists:
+        raise ConfigError(why)
+    _LOG.warning("%s (a table may be moved there as it is)", why)
 
 
 class _Loader(yaml.SafeLoader):

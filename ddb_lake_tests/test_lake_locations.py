@@ -99,14 +99,28 @@ def test_symbolic_links_do_not_hide_a_folder(load, tmp_path):
         load("link/lake")
 
 
-@pytest.mark.parametrize("lake", ["team=x/lake", "s3://lake-bucket/team=x"])
-def test_a_folder_like_key_value_is_refused_for_partitioned_tables_alone(load, lake, tmp_path):
-    assert load(lake).lake.uri.endswith(lake.removeprefix("./"))
-    partitioned = TABLE + "    partition_by: [{buckets: 16}]\n"
-    with pytest.raises(ConfigError, match="can't open the partitioned table orders there"):
-        load(lake, tmp_path, partitioned)
-    with pytest.raises(ConfigError, match="can't open the partitioned table orders there"):
-        load("lake", tmp_path / "team=x", partitioned)
+PARTITIONED = TABLE + "    partition_by: [{buckets: 16}]\n"
+
+
+@pytest.mark.parametrize("table", [TABLE, PARTITIONED], ids=["plain", "partitioned"])
+def test_a_folder_like_key_value_is_refused_since_the_change_log_is_partitioned(load, tmp_path, table):
+    with pytest.raises(ConfigError, match="does not open the change log"):
+        load("team=x/lake", tmp_path, table)
+    with pytest.raises(ConfigError, match="does not open the change log"):
+        load("lake", tmp_path / "team=x", table)
+
+
+@pytest.mark.parametrize("table", [TABLE, PARTITIONED], ids=["plain", "partitioned"])
+@pytest.mark.parametrize("there", ["replica", "change_log/b6a1c7f0-0000-4000-8000-000000000001"])
+def test_a_lake_that_lies_in_a_folder_like_key_value_goes_on_with_a_warning(load, tmp_path, there, table, caplog):
+    write_deltalake(tmp_path / "team=x/lake/orders" / there, ROWS.to_arrow(), partition_by=["part"])
+    assert load("team=x/lake", tmp_path, table).lake.uri == str(tmp_path / "team=x/lake")
+    assert "does not open the change log" in caplog.text
+
+
+def test_a_folder_like_key_value_on_s3_may_hold_a_lake_and_is_warned_of(load, caplog):
+    assert load("s3://lake-bucket/team=x").lake.uri == "s3://lake-bucket/team=x"
+    assert "does not open the change log" in caplog.text
 
 
 @pytest.mark.parametrize(
