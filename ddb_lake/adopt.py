@@ -1,7 +1,7 @@
 """Take over exports that exist: `python -m ddb_lake.adopt TABLE EXPORT…` checks them and prints what adopts them.
 
 An EXPORT is an export's ARN or, where DynamoDB has forgotten it (after 90 days), the S3 URI of its
-manifest-summary.json. The lines that are printed belong into the table's part of lake.yaml. Nothing is changed.
+manifest-summary.json. The lines that are printed belong in the table's part of lake.yaml. Nothing is changed.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddb_lake.config import DEFAULT_PATH, PATH_VARIABLE, Settings, TableSettings, load_settings
+from ddb_lake.config import DEFAULT_PATH, PATH_VARIABLE, Settings, TableSettings, load_settings, manifest_uri
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.exports import (
     AdoptedExport,
@@ -35,7 +35,6 @@ from ddb_lake.resources import DynamoDBExports
 from ddb_lake.windows import Window, format_time, missing
 
 _ARN = re.compile(r"arn:[^:]+:dynamodb:[^:]+:\d{12}:table/[^/]+/export/[^/]+")
-_MANIFEST = re.compile(r"s3://([^/]+)/(.+/manifest-summary\.json)")
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,10 @@ def _inspect(client: ExportClient, source: SourceTable, table: TableSettings, te
         if export.status is not ExportStatus.COMPLETED or export.manifest_key is None:
             raise NotAdoptable(f"{text} is {export.status}; only a completed export can be adopted")
         _require_fit(source, export)
-        bucket, key = export.bucket, export.manifest_key
+        bucket, key = _place(f"s3://{export.bucket}/{export.manifest_key}")
         manifest = read_manifest(client.s3, bucket, key)
-    elif found := _MANIFEST.fullmatch(text):
-        bucket, key = found.groups()
+    elif text.startswith("s3://"):
+        bucket, key = _place(text)
         manifest = read_manifest(client.s3, bucket, key)
         try:
             _require_fit(source, client.describe(manifest.export_arn))
@@ -105,6 +104,19 @@ def _inspect(client: ExportClient, source: SourceTable, table: TableSettings, te
         remarks.append("it holds no old images, which lake.yaml asks for")
     covers = request.time if isinstance(request, FullExport) else request.window
     return Inspected(AdoptedExport(bucket, key, covers), manifest, size, tuple(remarks))
+
+
+def _place(uri: str) -> tuple[str, str]:
+    """Return the bucket and the key of a manifest, if lake.yaml would take it.
+
+    Raises:
+        NotAdoptable: If it would not.
+    """
+    try:
+        bucket, _, key = manifest_uri(uri).removeprefix("s3://").partition("/")
+    except ValueError as error:
+        raise NotAdoptable(f"{uri!r} can't be adopted: {error}") from error
+    return bucket, key
 
 
 def _require_fit(source: SourceTable, export: Export) -> ExportRequest:

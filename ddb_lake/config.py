@@ -26,7 +26,7 @@ from pydantic import (
 
 from ddb_lake.attribute_settings import AttributesSettings, StrictModel, attribute_name
 from ddb_lake.errors import ConfigError
-from ddb_lake.exports import AdoptedExport, Destination, ImageView, can_be_exported
+from ddb_lake.exports import SUMMARY_KEY, AdoptedExport, Destination, ImageView, can_be_exported
 from ddb_lake.regions import partition_of, why_no_region
 from ddb_lake.replica import DatePart, HashBucket, PartitionColumn, Strategy
 from ddb_lake.replica.location import looks_partitioned, why_unreadable
@@ -58,9 +58,6 @@ _KMS_KEY = re.compile(
     rf"(?:arn:(?P<partition>aws[a-z-]*):kms:(?P<region>[a-z0-9-]+):(?P<account>\d{{12}}):(?:{_KMS_ALIAS}|key/{_KMS_ID})"
     rf"|{_KMS_ALIAS}|{_KMS_ID})",
     re.ASCII,
-)
-_MANIFEST = re.compile(
-    r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([^\x00-\x1f]+/)?AWSDynamoDB/[^/\s]+/manifest-summary\.json"
 )
 _LONGEST_PREFIX = 512
 """Bytes: a key of S3 has 1,024 at most, and table, window and file need up to half of them."""
@@ -137,13 +134,24 @@ def _kms_key(value: object) -> str:
     return text
 
 
-def _manifest(value: object) -> str:
+def manifest_uri(value: object) -> str:
+    """Return the S3 URI of an export's manifest if it can be adopted.
+
+    Raises:
+        ValueError: If it is none, or its prefix is one that `prefix` may not be either.
+    """
     text = value if isinstance(value, str) else ""
-    if not _MANIFEST.fullmatch(text):
+    bucket, _, key = text.removeprefix("s3://").partition("/")
+    place = SUMMARY_KEY.fullmatch(key)
+    if not text.startswith("s3://") or not _BUCKET.fullmatch(bucket) or place is None:
         raise ValueError(
             "not the manifest of an export; write it like s3://bucket/prefix/AWSDynamoDB/<export id>/"
             "manifest-summary.json (`python -m ddb_lake.adopt <table> <export's ARN>` prints it)"
         )
+    try:
+        _prefix(place["prefix"] or "")
+    except ValueError as error:
+        raise ValueError(f"it lies under {place['prefix']!r}, where no export can be used: {error}") from error
     return text
 
 
@@ -253,7 +261,7 @@ class AdoptedSettings(StrictModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    manifest: Annotated[str, BeforeValidator(_manifest)]
+    manifest: Annotated[str, BeforeValidator(manifest_uri)]
     time: Annotated[datetime, BeforeValidator(_time)] | None = None
     from_time: Annotated[datetime, BeforeValidator(_time)] | None = Field(default=None, alias="from")
     to_time: Annotated[datetime, BeforeValidator(_time)] | None = Field(default=None, alias="to")
@@ -286,10 +294,10 @@ class AdoptedSettings(StrictModel):
 class TableSettings(AttributesSettings):
     """One source table.
 
-    `start` is the quarter-hour (UTC) at which the bootstrap is taken and the first window begins; the time of an
-    adopted full export may be any other. `alias` names
-    the table in the lake and in Dagster where its own name would meet another's. `strategy` and `partition_by` are
-    for a replica that a bootstrap makes; one that exists keeps its own.
+    `start` is the quarter-hour (UTC) at which the bootstrap is taken and the first window begins, or the time of the
+    full export that `adopt` names, whatever that is. `alias` names the table in the lake and in Dagster where its own
+    name would meet another's. `strategy` and `partition_by` are for a replica that a bootstrap makes; one that exists
+    keeps its own.
     """
 
     table: Annotated[str, BeforeValidator(_table)]

@@ -51,9 +51,12 @@ def test_every_table_and_a_lake_on_s3_have_their_resources() -> None:
 
 def test_adopted_exports_are_read_where_they_are() -> None:
     adopt = [
-        {"manifest": "s3://backups/x/AWSDynamoDB/0179-a/manifest-summary.json", "time": TABLE["start"]},
         {
-            "manifest": "s3://changes/AWSDynamoDB/0179-b/manifest-summary.json",
+            "manifest": "s3://backups/x/AWSDynamoDB/01795522051123-c8551abe/manifest-summary.json",
+            "time": TABLE["start"],
+        },
+        {
+            "manifest": "s3://changes/AWSDynamoDB/01795523520000-3f2e5aa4/manifest-summary.json",
             "from": TABLE["start"],
             "to": "2026-11-24T19:15:00Z",
         },
@@ -61,8 +64,8 @@ def test_adopted_exports_are_read_where_they_are() -> None:
     found = statements("/data/lake", {**TABLE, "adopt": adopt})
     assert found["FindExports"] == ["arn:aws:s3:::backups", "arn:aws:s3:::changes", "arn:aws:s3:::my-exports"]
     assert found["ReadAdoptedExports"] == [
-        "arn:aws:s3:::backups/x/AWSDynamoDB/0179-a/*",
-        "arn:aws:s3:::changes/AWSDynamoDB/0179-b/*",
+        "arn:aws:s3:::backups/x/AWSDynamoDB/01795522051123-c8551abe/*",
+        "arn:aws:s3:::changes/AWSDynamoDB/01795523520000-3f2e5aa4/*",
         "arn:aws:s3:::changes/AWSDynamoDB/data/*",
     ]
 

@@ -10,7 +10,7 @@ from ddb_lake.exports.client import (
     why_not,
 )
 from ddb_lake.exports.download import download
-from ddb_lake.exports.manifest import DataFile, Manifest, Verification, read_manifest, require_files
+from ddb_lake.exports.manifest import SUMMARY_KEY, DataFile, Manifest, Verification, read_manifest, require_files
 from ddb_lake.exports.requests import (
     AdoptedExport,
     Destination,
@@ -27,6 +27,7 @@ from ddb_lake.exports.requests import (
 )
 
 __all__ = [
+    "SUMMARY_KEY",
     "AdoptedExport",
     "DataFile",
     "Destination",

@@ -6,7 +6,6 @@ Every method is one idempotent question or request; none sleeps and none decides
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from ddb_lake.exports.errors import (
     WrongExport,
     translate,
 )
-from ddb_lake.exports.manifest import MENDING, Manifest, read_manifest
+from ddb_lake.exports.manifest import EXPORT_ID, MENDING, Manifest, read_manifest
 from ddb_lake.exports.requests import (
     AdoptedExport,
     Destination,
@@ -60,8 +59,6 @@ _LOG = logging.getLogger(__name__)
 _A = {ExportKind.FULL: "a full", ExportKind.INCREMENTAL: "an incremental"}
 _MOST_ATTEMPTS = 20
 """Attempts at one window before a person has to look; each is an export of its own."""
-_EXPORT_ID = re.compile(r"\d{14}-[0-9a-f]{8}", re.ASCII)
-"""What DynamoDB calls the folders of exports: the milliseconds of the start and 8 hex digits."""
 _FORMAT = "DYNAMODB_JSON"
 
 
@@ -441,7 +438,7 @@ class ExportClient:
 
     def _export_at(self, request: ExportRequest, prefix: str, export_id: str) -> Export | None:
         """Return the export of that id if it answers the request; note why if it doesn't."""
-        if not _EXPORT_ID.fullmatch(export_id):
+        if not EXPORT_ID.fullmatch(export_id):
             self._pass_over(f"{prefix}{export_id}/", "is not the folder of an export")
             return None
         key = f"{prefix}{export_id}/manifest-summary.json"

@@ -64,7 +64,15 @@ _SHORTEST_LINE = len('{"Item":{"a":{"N":"1"}}}')
 _DEFLATE_RATIO = 1032
 """No deflate stream grows by more than this (zlib: "Maximum Compression Factor")."""
 
-_SUMMARY_KEY = re.compile(r"(?P<root>(?:.+/)?AWSDynamoDB/)(?P<id>[^/]+)/manifest-summary\.json", re.DOTALL)
+EXPORT_ID = re.compile(r"\d{14}-[0-9a-f]{8}", re.ASCII)
+"""What DynamoDB calls the folders of exports: the milliseconds of the start and 8 hex digits."""
+
+SUMMARY_KEY = re.compile(
+    rf"(?P<root>(?:(?P<prefix>.+)/)?AWSDynamoDB/)(?P<id>{EXPORT_ID.pattern})/manifest-summary\.json",
+    re.DOTALL | re.ASCII,
+)
+"""The key of an export's manifest."""
+
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.json\.gz")
 _LONGEST_KEY = 1024
 _CHUNK = 2**16
@@ -148,7 +156,7 @@ def read_manifest(s3: S3Client, bucket: str, summary_key: str, *, original_bucke
         WrongExport: If the export is in a format other than DYNAMODB_JSON, or was written to another bucket.
     """
     uri = f"s3://{bucket}/{summary_key[:_LONGEST_KEY]}"
-    place = _SUMMARY_KEY.fullmatch(summary_key)
+    place = SUMMARY_KEY.fullmatch(summary_key)
     if place is None:
         raise ManifestDamaged(f"{uri}: not …/AWSDynamoDB/<export id>/manifest-summary.json; it was not fetched")
     if why := _why_unsafe(summary_key):
@@ -177,9 +185,8 @@ def read_manifest(s3: S3Client, bucket: str, summary_key: str, *, original_bucke
     kind = ExportKind.INCREMENTAL if summary.get("exportType") == "INCREMENTAL_EXPORT" else ExportKind.FULL
     incremental = kind is ExportKind.INCREMENTAL
     files_bytes, files_check = _read_checked(s3, bucket, files_key, LARGEST_LISTING)
-    # Full exports have a folder of their own, incremental ones share that beside it (AWS: S3DataExport.Output). Which
-    # kind was asked for is the caller's to check, and to say first.
-    folders = (f"{folder}data/", f"{place['root']}data/")
+    # Full exports have a folder of their own, incremental ones share that beside it (AWS: S3DataExport.Output).
+    folders = (f"{folder}data/", f"{place['root']}data/") if incremental else (f"{folder}data/",)
     files = _data_files(files_bytes, bucket, folders, f"s3://{bucket}/{files_key}")
 
     item_count = get.count("itemCount", MOST_ITEMS)
@@ -312,7 +319,7 @@ class _Fields:
         return Window(start, end)
 
 
-def _data_files(content: bytes, bucket: str, folders: tuple[str, str], uri: str) -> tuple[DataFile, ...]:
+def _data_files(content: bytes, bucket: str, folders: tuple[str, ...], uri: str) -> tuple[DataFile, ...]:
     lines = content.splitlines()
     if len(lines) > MOST_FILES:
         raise ManifestDamaged(f"{uri}: {len(lines):,} lines, more than any export has files; {MENDING}")
@@ -321,7 +328,10 @@ def _data_files(content: bytes, bucket: str, folders: tuple[str, str], uri: str)
         get = _Fields(_parse(line, uri, number), f"{uri}, line {number}")
         key = get("dataFileS3Key", str)
         why = _why_outside(key, *folders)
-        if not why and not _FILE_NAME.fullmatch(key.removeprefix(folders[0]).removeprefix(folders[1])):
+        name = key
+        for folder in folders:
+            name = name.removeprefix(folder)
+        if not why and not _FILE_NAME.fullmatch(name):
             why = f"is {_shown(key)}, whose name is not that of a data file (.json.gz)"
         if why:
             raise ManifestDamaged(f"{uri}, line {number}: dataFileS3Key {why}; it was not fetched; {MENDING}")

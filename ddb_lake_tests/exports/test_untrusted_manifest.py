@@ -119,6 +119,14 @@ def test_a_data_file_has_the_name_of_one(client, forger):
         forger.refused(client, errors.ManifestDamaged, "whose name is not that of a data file")
 
 
+def test_only_an_incremental_export_has_files_in_the_folder_that_exports_share(cloud, client, table):
+    export = client.describe(client.ensure(full(table)).arn)
+    forger = Forger(cloud, full(table), export)
+    shared = forger.folder.rstrip("/").rpartition("/")[0] + "/data/abcdefghij.json.gz"
+    forger.file(dataFileS3Key=shared)
+    forger.refused(client, errors.ManifestDamaged, f"{shared!r}, which is not under {forger.folder}data/")
+
+
 @pytest.mark.parametrize("key", ["secret/manifest-files.json", "{folder}../../x.json", "{folder}..", ""])
 def test_a_list_of_files_outside_of_the_export_is_not_fetched(client, forger, key):
     wanted = key.format(folder=forger.folder)
