@@ -453,13 +453,14 @@ def read_manifests(store: TableStore, location: Location) -> list[StagedBootstra
     return found
 
 
-def staged_files(store: TableStore, committed: datetime | None) -> set[str]:
+def staged_files(store: TableStore, committed: datetime | None, *, damaged: bool = False) -> set[str]:
     """Return the paths of all files that stagings have written for a commit that may still come.
 
     Args:
         store: The table's folder.
-        committed: The time of the full export that the replica builds upon: no earlier one, nor that one itself,
-            will be committed again.
+        committed: The time of the full export that the replica builds upon: no earlier one will be committed again,
+            and that one itself only to repair the replica.
+        damaged: Whether files of the replica are lost, so that it may have to be repaired.
 
     Raises:
         StagedBootstrapMissing: If what a staging has noted can't be read, so that its files can't be told.
@@ -469,7 +470,8 @@ def staged_files(store: TableStore, committed: datetime | None) -> set[str]:
     for path, data in zip(paths, store.get_many(paths), strict=True):
         with _reading(f"{store}/{path}"):
             told: dict[str, Any] = json.loads(data)
-            if committed is None or parse_time(told["bootstrap_time"]) > committed:
+            time = parse_time(told["bootstrap_time"])
+            if committed is None or time > committed or (damaged and time == committed):
                 names = [each["path"] for each in told["files"]]
                 found.update(names, map(segment_path, names), [path.removesuffix(".json") + HASHES_END])
     return found

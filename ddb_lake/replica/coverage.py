@@ -143,7 +143,7 @@ def commit_note(account: Account, did: Mapping[str, Any], retired_table_id: str 
         "commit": _shortened(did),
     }
     # Digits of the longest, so that the code's limit does not depend on what it leaves.
-    longest = {**said, **_covered((Window(from_us(0), from_us(1)),)), "holes": 99_999, "state": ""}
+    longest = {**said, **_covered((Window(from_us(1), from_us(2)),)), "holes": 99_999, "state": ""}
     limit = USER_METADATA_BYTES - len(_json(longest).encode())
     kept, code = encode_within(Coded(account.spans, account.unknown, account.contents), limit, account.table_id)
     account = replace(account, spans=kept.spans, unknown=kept.unknown, contents=kept.contents)

@@ -27,7 +27,7 @@ _ROOM = 0.75
 def encode_within(coded: Coded, limit: int, where: str) -> tuple[Coded, str]:
     """Return what is coded with as much forgotten as its code needs to have a limited length, and the code.
 
-    Where the covered stretches alone take more (hundreds of holes), the oldest holes become one: what was covered
+    Where the covered stretches take more (hundreds of holes), the oldest holes become one: what was covered
     between them counts as missing from then on, and a warning says so.
 
     Args:
@@ -50,7 +50,12 @@ def encode_within(coded: Coded, limit: int, where: str) -> tuple[Coded, str]:
         time = horizon
     kept = forget(coded, time)
     text = encode_coded(kept)
-    return (kept, text) if len(text) <= limit else _join_holes(stretches, limit, where)
+    if len(text) <= limit:
+        return kept, text
+    recent = forget(coded, horizon)
+    if recent.unknown and len(encode_coded(replace(recent, unknown=recent.unknown[:1]))) <= limit:
+        return _join_holes(recent, limit, where)
+    return _join_holes(Coded(unknown=stretches), limit, where)
 
 
 def forget(coded: Coded, time: datetime) -> Coded:
@@ -69,11 +74,12 @@ def forget(coded: Coded, time: datetime) -> Coded:
     )
 
 
-def _join_holes(stretches: tuple[Window, ...], limit: int, where: str) -> tuple[Coded, str]:
-    """Keep the first stretch and as many of the newest as there is room for."""
+def _join_holes(coded: Coded, limit: int, where: str) -> tuple[Coded, str]:
+    """Keep the known exports, the first of the other stretches, and as many of the newest as there is room for."""
+    stretches = coded.unknown
 
     def keeping(count: int) -> Coded:
-        return Coded(unknown=(stretches[0], *stretches[len(stretches) - count :]))
+        return replace(coded, unknown=(stretches[0], *stretches[len(stretches) - count :]))
 
     fewest, most = 0, len(stretches) - 1
     while fewest < most:
@@ -90,7 +96,7 @@ def _join_holes(stretches: tuple[Window, ...], limit: int, where: str) -> tuple[
         "%s has more holes than a commit can name (%d): what was covered between %s and %s counts as missing now, so "
         "apply those windows again, or replace the replica by a later bootstrap",
         where,
-        len(stretches) - 1,
+        len(windows.merge((*coded.spans.union(), *stretches))) - 1,
         format_time(hole.start),
         format_time(hole.end),
     )

@@ -213,7 +213,7 @@ def maintain(
     found = store.walk()
     lost = lost_files(snapshot, found)
     at = timed("verification", at)
-    vacuumed = vacuum(store, snapshot, account, found)
+    vacuumed = vacuum(store, snapshot, account, found, damaged=bool(lost))
     timed("vacuum", at)
     files = snapshot.files.values()
     return MaintenanceReport(

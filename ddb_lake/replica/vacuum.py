@@ -47,6 +47,8 @@ def vacuum(
     account: Account,
     found: Collection[StoredObject],
     least: timedelta = LEAST_RETENTION,
+    *,
+    damaged: bool = False,
 ) -> Vacuumed:
     """Delete what no version within the retention needs.
 
@@ -56,6 +58,7 @@ def vacuum(
         account: What the table holds.
         found: All objects in the folder, listed after the snapshot was read.
         least: What the table's own retention can't go below.
+        damaged: Whether files of that version are lost: what was staged to repair it is kept then.
 
     Raises:
         UnsupportedTable: If the table asks its writers for what this program does not know.
@@ -64,7 +67,9 @@ def vacuum(
     told = parse_interval(snapshot.property("delta.deletedFileRetentionDuration"), RETENTION)
     retention = max(told, least)
     before = storage_clock(store) - retention
-    kept = needed(snapshot, before) | staged_files(store, account.bootstrap and account.bootstrap.time)
+    kept = needed(snapshot, before) | staged_files(
+        store, account.bootstrap and account.bootstrap.time, damaged=damaged
+    )
     gone = [each for each in found if is_ours(each) and each.path not in kept and each.modified < before]
     store.delete(each.path for each in gone)
     return Vacuumed(len(gone), sum(each.size for each in gone))

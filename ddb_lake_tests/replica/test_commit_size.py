@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.replica.contents import Contents
-from ddb_lake.replica.coverage import Account, Bootstrap, commit_note, decode
+from ddb_lake.replica.coverage import USER_METADATA_BYTES, Account, Bootstrap, commit_note, decode
 from ddb_lake.replica.delta_log import Note, Operation, write_commit
+from ddb_lake.replica.forgetting import RECOVERABLE
 from ddb_lake.replica.location import Location
 from ddb_lake.replica.spans import Run, Spans
 from ddb_lake.replica.store import ObjectTableStore
@@ -211,3 +212,22 @@ def test_the_oldest_of_more_holes_than_a_commit_can_name_become_one(tmp_path: Pa
     assert len(left) > 300
     assert "more holes than a commit can name (1999)" in caplog.text
     assert f"between {format_time(stretches[0].end)} and {format_time(left[1].start)}" in caplog.text
+
+
+def test_the_exports_of_the_last_35_days_stay_known_however_many_holes_are_older(tmp_path: Path):
+    rng = random.Random(1)
+    exports: list[Window] = []
+    end = T
+    for _ in range(1400):  # to the millisecond, as exports end that began at no quarter-hour
+        start = end + timedelta(milliseconds=rng.randint(1, 40_000_000))
+        exports.append(Window(start, start + timedelta(milliseconds=rng.randint(900_000, 3_600_000))))
+        end = exports[-1].end
+    note = commit_note(Account(TABLE_ID).covering(exports), DID)
+    assert len(note.user_metadata.encode()) <= USER_METADATA_BYTES
+    assert committed_bytes(tmp_path, note) <= LIMIT
+    left = read_back(note)
+    recent = tuple(each for each in exports if each.end > end - RECOVERABLE)
+    assert left.spans.all() == recent
+    assert left.coverage[0] == exports[0]
+    assert set(left.coverage) <= set(exports)
+    assert len(left.coverage) > len(recent) + 50

@@ -126,6 +126,19 @@ def test_the_initial_load_replaces_no_damaged_replica_whose_windows_could_not_be
     assert tables.items() == items
 
 
+def test_what_was_staged_to_repair_a_damaged_replica_outlives_the_vacuum(tmp_path: Path):
+    tables, items = grown(tmp_path)
+    tables.stage(ITEMS)
+    data_files(tables.replica.location)[0].unlink()
+    aged(tables.replica.location, 30)
+    with pytest.raises(LostFiles):
+        tables.replica.maintain()
+    assert tables.replica.commit_bootstrap("01-export").outcome == "replaced"
+    for span in WINDOWS:
+        tables.replica.apply(span)
+    assert tables.items() == items
+
+
 def test_a_damaged_replica_takes_a_later_initial_load_whatever_the_change_log_lacks(tmp_path: Path):
     tables, items = grown(tmp_path)
     DeltaTable(tables.log.location.uri).delete()
