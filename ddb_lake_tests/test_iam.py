@@ -29,6 +29,7 @@ def statements(lake: str, *tables: dict[str, Any], account: str = "*") -> dict[s
 def test_a_lake_on_local_disk_needs_no_more_than_the_exports() -> None:
     assert statements("/data/lake", TABLE) == {
         "ExportSourceTables": ["arn:aws:dynamodb:eu-central-1:*:table/orders"],
+        "ListExports": ["*"],
         "FollowExports": ["arn:aws:dynamodb:eu-central-1:*:table/orders/export/*"],
         "FindExports": ["arn:aws:s3:::my-exports"],
         "ReadAndWriteExports": ["arn:aws:s3:::my-exports/orders/*"],
@@ -41,6 +42,7 @@ def test_every_table_and_a_lake_on_s3_have_their_resources() -> None:
     assert found == {
         "ExportSourceTables": ["arn:aws:dynamodb:eu-central-1:999999999999:table/orders", ARN],
         "EnableRecovery": [ARN],
+        "ListExports": ["*"],
         "FollowExports": ["arn:aws:dynamodb:eu-central-1:999999999999:table/orders/export/*", f"{ARN}/export/*"],
         "FindExports": ["arn:aws:s3:::my-exports"],
         "ReadAndWriteExports": ["arn:aws:s3:::my-exports/a/b/people/*", "arn:aws:s3:::my-exports/orders/*"],

@@ -48,7 +48,7 @@ from ddb_lake.exports.requests import (
     window_of_label,
 )
 from ddb_lake.keys import KeyAttribute
-from ddb_lake.windows import LONGEST_EXPORT, Window, format_time
+from ddb_lake.windows import LONGEST_EXPORT, Window, format_time, from_us
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -76,7 +76,8 @@ class Export:
 
     `time` is the instant of a full export, `window` the window of an incremental one; the other is None.
     `manifest_key`, `item_count`, `billed_bytes` are there once it is COMPLETED, the failure once it is FAILED.
-    `format` is the one of its files; `filtered` says that it holds a part of the items or attributes only.
+    `format` is the one of its files; `filtered` says that it holds a part of the items or attributes only. Of its
+    manifest alone nobody knows its `prefix` and `client_token`.
     """
 
     arn: str
@@ -95,6 +96,8 @@ class Export:
     failure_message: str | None = None
     format: str = _FORMAT
     filtered: bool = False
+    prefix: str = ""
+    client_token: str | None = None
 
     @property
     def export_id(self) -> str:
@@ -223,7 +226,9 @@ class ExportClient:
             WindowNotClosed: If the end is still in the future by DynamoDB's clock.
             ExportTimeRefused: If point-in-time recovery can't give that time.
             RecoveryDisabled: If point-in-time recovery is off.
-            ExportConflict: If DynamoDB knows the request's tokens from others.
+            ExportConflict: If the table's settings were changed since, and an export that this window was to have by
+                the former ones has not FAILED: another one would be paid for twice.
+            WrongExport: If DynamoDB exports another time than the one that was asked for.
             ExportError: As the other classes of `errors.py` say.
         """
         parameters: dict[str, Any] = {
@@ -252,14 +257,42 @@ class ExportClient:
         try:
             with _translated(f"starting {request}"):
                 answer = self._dynamodb.export_table_to_point_in_time(**parameters)
-        except ExportConflict:
+        except ExportConflict as conflict:
             # A setting was changed since, perhaps because that export failed by it: its token stays for eight hours.
-            parameters["ClientToken"] = client_token(request, attempt, self._destination)
+            first, second = parameters["ClientToken"], client_token(request, attempt, self._destination)
+            if why := self._why_unfinished(request, first, second):
+                raise ExportConflict(f"{conflict} {why}") from conflict
+            parameters["ClientToken"] = second
             with _translated(f"starting {request}"):
                 answer = self._dynamodb.export_table_to_point_in_time(**parameters)
         export = _export(answer["ExportDescription"])
+        _require_time(request, export)
         _LOG.info("%s: attempt %d is %s, %s", request, attempt, export.arn, export.status)
         return export
+
+    def _why_unfinished(self, request: ExportRequest, first: str, second: str) -> str:
+        """Say why the export that has a request's first token can't be taken for failed; empty if it has FAILED.
+
+        The same goes for exports that went elsewhere by other settings in the meantime, but not for one that has the
+        second token: that one is the answer. Described are only exports that have begun since the request's end.
+        """
+        end = request.time if isinstance(request, FullExport) else request.window.end
+        failed = False
+        try:
+            for listed in self.list_exports(request.table):
+                if listed.kind is not request.kind or _begun_at(listed.arn) < end:
+                    continue
+                export = self.describe(listed.arn)
+                if (export.time, export.window) != _time_of(request) or export.client_token == second:
+                    continue
+                ours = export.client_token == first or _is_layout(export.prefix, request)
+                if ours and export.status is not ExportStatus.FAILED:
+                    place = f"s3://{export.bucket}/{export.prefix}"
+                    return f"That export is {export.arn}: it is {export.status}, and goes to {place}."
+                failed |= export.client_token == first
+        except AccessDenied as error:
+            return f"Whether that export has failed can't be told: {error}"
+        return "" if failed else "DynamoDB does not list that export."
 
     def describe(self, export_arn: str) -> Export:
         """Return an export as it stands.
@@ -526,6 +559,35 @@ def _counting(found: Sequence[Export]) -> Export | None:
     return found[0] if found else None
 
 
+def _time_of(request: ExportRequest) -> tuple[datetime | None, Window | None]:
+    return (request.time, None) if isinstance(request, FullExport) else (None, request.window)
+
+
+def _require_time(request: ExportRequest, export: Export) -> None:
+    """Check that DynamoDB exports the very time or window that it was asked for."""
+    if (export.time, export.window) != _time_of(request):
+        raise WrongExport(
+            f"{request} was asked for, but {export.arn} is {export.status} "
+            f"{f'over {export.window}' if export.window else f'at {export.time and format_time(export.time)}'}: "
+            "it is not used. What to do: bring boto3 and botocore up to date, since older ones cut the milliseconds "
+            "of times, and materialise again in eight hours."
+        )
+
+
+def _begun_at(export_arn: str) -> datetime:
+    """Return when an export was begun, to the millisecond, by its id; the last time there is where that is none."""
+    export_id = export_arn.rpartition("/")[2]
+    if not EXPORT_ID.fullmatch(export_id):
+        return datetime.max.replace(tzinfo=UTC)
+    return from_us(int(export_id.partition("-")[0]) * 1000)
+
+
+def _is_layout(prefix: str, request: ExportRequest) -> bool:
+    """Tell whether a prefix is one that ddb_lake gives to a request's exports, in whatever destination."""
+    own = export_prefix(request, Destination(""))
+    return prefix == own or prefix.endswith(f"/{own}")
+
+
 def _folder_of(key: str) -> str:
     return key.rpartition("/")[0]
 
@@ -560,6 +622,8 @@ def _export(description: ExportDescriptionTypeDef) -> Export:
         failure_message=told.get("FailureMessage"),
         format=told.get("ExportFormat", _FORMAT),
         filtered=bool(told.get("FilterSpecification")),
+        prefix=told.get("S3Prefix", ""),
+        client_token=told.get("ClientToken"),
     )
 
 

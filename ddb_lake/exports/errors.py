@@ -27,7 +27,10 @@ class WindowNotClosed(ExportTimeRefused):
 
 
 class ExportConflict(ExportError):
-    """A request with the same client token but other parameters was made within the last eight hours."""
+    """A request with the same client token but other parameters was made within the last eight hours.
+
+    Its export has not FAILED, or nobody knows whether it has.
+    """
 
 
 class TooManyExports(ExportError):
@@ -106,8 +109,10 @@ _ERRORS: dict[str, tuple[type[ExportError], str]] = {
     ),
     "ExportConflictException": (
         ExportConflict,
-        "the table's bucket, prefix, view or owner was changed after the export of this window had begun: "
-        "restore the setting, or wait until eight hours after that export",
+        "the table's bucket, prefix, view, kms_key or owner was changed after an export of this window had begun, "
+        "and a second one would be paid for too: restore the setting, or wait until that export has completed and "
+        "adopt it (`python -m ddb_lake.adopt`), or wait until eight hours after its end for a new one; after one "
+        "that has FAILED the next begins at once, where the credentials may dynamodb:ListExports",
     ),
     "LimitExceededException": (
         TooManyExports,

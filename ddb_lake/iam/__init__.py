@@ -65,6 +65,7 @@ def _resources(settings: Settings, account: str) -> dict[str, list[str]]:
     # One set of credentials reaches one partition only, so that of the tables is that of the lake.
     bucket = f"arn:{settings.tables[0].partition}:s3:::{lake.netloc}"
     return {
+        "everything": ["*"],
         "tables": sorted(tables),
         "tables_to_recover": sorted(recovered),
         "exports": sorted(f"{arn}/export/*" for arn in tables),

@@ -213,13 +213,59 @@ def test_a_window_that_has_not_closed_is_told_apart(client, table):
         client.start(IncrementalExport(table, Window(hour - timedelta(minutes=14), hour + timedelta(minutes=1))))
 
 
-def test_a_setting_that_was_changed_within_eight_hours_is_no_conflict(cloud, client, table):
+def test_a_changed_view_is_a_conflict_as_long_as_the_first_export_has_not_failed(cloud, client, table):
     first = client.start(IncrementalExport(table, FIRST))
     changed = IncrementalExport(table, FIRST, ImageView.NEW_AND_OLD_IMAGES)
-    second = client.start(changed)
-    assert second.arn != first.arn
-    assert client.start(changed).arn == second.arn
+    with pytest.raises(errors.ExportConflict, match=f"That export is {first.arn}: it is COMPLETED"):
+        client.start(changed)
     assert client.start(IncrementalExport(table, FIRST)).arn == first.arn
+    assert started(cloud) == [first.arn]
+
+
+@pytest.mark.parametrize("request_of", [lambda t: FullExport(t, NOON), lambda t: IncrementalExport(t, FIRST)])
+@pytest.mark.parametrize("delay", [0, 300], ids=["completed", "running"])
+def test_a_changed_prefix_or_bucket_does_not_pay_for_a_window_twice(cloud, client, table, request_of, delay):
+    cloud.control.settings(delay_seconds=delay)
+    cloud.s3.create_bucket(Bucket="another")
+    request = request_of(table)
+    first = client.ensure(request)
+    for destination in (Destination(BUCKET, "other"), Destination("another", "exports")):
+        other = ExportClient(cloud.dynamodb, cloud.s3, destination)
+        with pytest.raises(errors.ExportConflict, match="restore the setting, or wait until that export"):
+            other.ensure(request)
+    assert started(cloud) == [first.arn]
+
+
+def test_after_a_corrected_setting_another_change_does_not_pay_twice(cloud, client, table):
+    request = IncrementalExport(table, FIRST)
+    wrong = ExportClient(cloud.dynamodb, cloud.s3, Destination("elsewhere"))
+    assert wrong.describe(wrong.ensure(request).arn).status is ExportStatus.FAILED
+    second = client.ensure(request)
+    third = ExportClient(cloud.dynamodb, cloud.s3, Destination(BUCKET, "third"))
+    with pytest.raises(errors.ExportConflict, match=second.arn):
+        third.ensure(request)
+    assert client.ensure(request).arn == second.arn
+    assert len(started(cloud)) == 2
+
+
+@pytest.mark.parametrize("milliseconds", [0, 123])
+def test_another_time_than_the_one_asked_for_is_refused_at_once(cloud, client, table, milliseconds):
+    """As of a botocore that writes times in whole seconds."""
+
+    def cut(params: Any, **_: Any) -> None:
+        times = params["IncrementalExportSpecification"]
+        params["IncrementalExportSpecification"] = times | {
+            name: times[name].replace(microsecond=0) for name in ("ExportFromTime", "ExportToTime")
+        }
+
+    cloud.dynamodb.meta.events.register("provide-client-params.dynamodb.ExportTableToPointInTime", cut)
+    start = NOON + timedelta(milliseconds=milliseconds)
+    request = IncrementalExport(table, Window(start, start + timedelta(minutes=20)))
+    if not milliseconds:
+        assert client.start(request).window == request.window
+        return
+    with pytest.raises(errors.WrongExport, match=r"was asked for, but .*bring boto3 and botocore up to date"):
+        client.start(request)
 
 
 def test_after_a_wrong_bucket_was_corrected_the_export_begins_at_once(cloud, client, table):
