@@ -1,7 +1,8 @@
 """Sessions of boto3 whose clients give up soon where an endpoint does not answer.
 
 With botocore's own limits, 60 seconds and several tries, one endpoint that hangs eats up a whole tick of the sensor.
-A session's limits also hold for the clients that it makes itself, such as STS's where a profile has a role.
+A session's limits also hold for the clients that it makes itself, such as STS's where a profile has a role. No call,
+and no further try of one, is begun after the thread's deadline, see `deadlines`.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 from botocore.session import Session
+
+from ddb_lake.deadlines import require_time
 
 
 @dataclass(frozen=True)
@@ -67,5 +70,10 @@ def open_session(
         if timed_out and attempts >= limits.timed_out_attempts:
             raise caught_exception
 
+    def require_time_to_send(event_name: str, **_: Any) -> None:
+        """Refuse a request that would begin too late (botocore's event `before-send`, one for each try)."""
+        require_time(f"calling {event_name.removeprefix('before-send.')}")
+
     session.events.register_first("needs-retry", give_up)
+    session.events.register_first("before-send", require_time_to_send)
     return session

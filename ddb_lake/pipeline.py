@@ -278,7 +278,13 @@ class Pipeline:
             )
         self.exports.enable_recovery(self.table)
 
-    def plan(self, span: Window, claiming: Container[ExportStatus], claims: Collection[Window] = ()) -> Plan:
+    def plan(
+        self,
+        span: Window,
+        claiming: Container[ExportStatus],
+        claims: Collection[Window] = (),
+        found: dict[Window, Export] | None = None,
+    ) -> Plan:
         """Tile a span with the exports that exist, and with new ones where none does.
 
         Every window gets its changes from as few exports as possible, whoever has started them: an export that
@@ -288,6 +294,7 @@ class Pipeline:
             span: What is to be covered; of what lies before the bootstrap's time nothing is.
             claiming: The states in which an export counts as existing.
             claims: Windows whose exports are known to have been started, but have perhaps written nothing yet.
+            found: Gets the existing exports as they are found, so that they are known where an error ends this.
         """
         start = self.settings.start
         if span.start < start < span.end:
@@ -296,10 +303,10 @@ class Pipeline:
         usable = {w for w in self.exports.find_windows(self.table, span) if w.start >= start}
         usable.update(claims)
         earliest = start if span.start >= start else None
-        standing: dict[Window, Export] = {}
+        standing: dict[Window, Export] = {} if found is None else found
         while True:
             tiles = tile(span, usable, earliest)
-            for window in usable.intersection(tiles).difference(standing):
+            for window in sorted(usable.intersection(tiles).difference(standing)):
                 request = self.window_request(window)
                 export = self.exports.current(request)
                 if export is None and window in claims:

@@ -16,6 +16,7 @@ from ddb_lake.aws_sessions import Limits, open_session
 from ddb_lake.config import AwsMode, AwsSettings, LakeSettings, TableSettings
 from ddb_lake.exports import ExportClient
 from ddb_lake.exports.errors import translate
+from ddb_lake.exports.remembering import Answers, RememberingClient
 from ddb_lake.orphans import record_process
 from ddb_lake.pipeline import Pipeline
 from ddb_lake.replica import Location, SessionCredentials
@@ -63,8 +64,12 @@ class DynamoDBExports(ResourceWithBoto3Configuration):
         """Return the resource with clients that don't wait twice for an answer: the next tick asks again."""
         return self.model_copy(update={"timed_out_attempts": 1})
 
-    def client(self, table: TableSettings) -> ExportClient:
+    def client(self, table: TableSettings, answers: Answers | None = None) -> ExportClient:
         """Return the client for a table's region and destination.
+
+        Args:
+            table: The table.
+            answers: What was answered about it before, which is not asked again; None to ask for everything.
 
         Raises:
             AccessDenied: If the profile or its credentials can't be had.
@@ -82,7 +87,9 @@ class DynamoDBExports(ResourceWithBoto3Configuration):
             account = _account(reach) if table.table.startswith("arn:") else None
         except BotoCoreError as error:
             raise translate(error, f"preparing to call AWS for {table.name}") from error
-        return ExportClient(dynamodb, s3, table.destination, account, table.adopted)
+        if answers is None:
+            return ExportClient(dynamodb, s3, table.destination, account, table.adopted)
+        return RememberingClient(dynamodb, s3, table.destination, account, table.adopted, answers=answers)
 
 
 @lru_cache
@@ -116,6 +123,8 @@ class Lake(dg.ConfigurableResource):
     region: str | None = Field(default=None, description="The bucket's region, where the lake is on S3.")
     endpoint_url: str | None = Field(default=None, description="The embedded AWS's endpoint.")
     profile_name: str | None = Field(default=None, description="The AWS profile that reaches the bucket.")
+    answer_seconds: int = Field(default=30, description="How long S3 is given for an answer with its body.")
+    retry_seconds: int = Field(default=20, description="After how long S3 is not asked again.")
 
     @classmethod
     def of(cls, lake: LakeSettings, aws: AwsSettings) -> "Lake":
@@ -127,6 +136,10 @@ class Lake(dg.ConfigurableResource):
         """Record which process executes the run: every run needs the lake, and this comes before its first step."""
         if context.instance is not None and context.run is not None:
             record_process(context.instance, context.run)
+
+    def for_a_tick(self) -> "Lake":
+        """Return the resource with less patience: together, the two limits must fit into what a tick has left."""
+        return self.model_copy(update={"answer_seconds": 20, "retry_seconds": 5})
 
     def locate(self, table: TableSettings, name: str) -> Location:
         """Return the location of a source table's Delta table of a name, see `Pipeline`."""
@@ -143,13 +156,18 @@ class Lake(dg.ConfigurableResource):
             return {}
         if self.endpoint_url:
             return {
+                **self._patience,
                 "AWS_ENDPOINT_URL": self.endpoint_url,
                 "AWS_ALLOW_HTTP": "true",
                 "AWS_REGION": self.region or "us-east-1",
                 "AWS_ACCESS_KEY_ID": EMBEDDED_KEY,
                 "AWS_SECRET_ACCESS_KEY": EMBEDDED_KEY,
             }
-        return {"AWS_REGION": self._session.region_name or "us-east-1"}
+        return {**self._patience, "AWS_REGION": self._session.region_name or "us-east-1"}
+
+    @property
+    def _patience(self) -> dict[str, str]:
+        return {"timeout": f"{self.answer_seconds}s", "retry_timeout": f"{self.retry_seconds}s"}
 
     @property
     def _credentials(self) -> SessionCredentials | None:
@@ -159,7 +177,14 @@ class Lake(dg.ConfigurableResource):
 
 
 def open_pipeline(
-    table: TableSettings, exports: DynamoDBExports, lake: Lake, recorded_id: str | None = None
+    table: TableSettings,
+    exports: DynamoDBExports,
+    lake: Lake,
+    recorded_id: str | None = None,
+    answers: Answers | None = None,
 ) -> Pipeline:
-    """Return a source table's pipeline, reached by the two resources; `recorded_id` as `Pipeline` says."""
-    return Pipeline(table, exports.client(table), lambda name: lake.locate(table, name), recorded_id)
+    """Return a source table's pipeline, reached by the two resources.
+
+    `recorded_id` is as `Pipeline` says, `answers` as `DynamoDBExports.client` does.
+    """
+    return Pipeline(table, exports.client(table, answers), lambda name: lake.locate(table, name), recorded_id)

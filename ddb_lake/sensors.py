@@ -4,7 +4,6 @@ It starts the exports that are missing and hands those that have ended over to r
 DynamoDB exports. What it remembers between ticks saves calls and repeated words; losing that is harmless.
 """
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,9 +14,11 @@ from pydantic import BaseModel, ValidationError
 
 from ddb_lake.checks import COVERAGE
 from ddb_lake.config import SensorSettings, TableSettings
+from ddb_lake.deadlines import OutOfTime, nothing_begins_after, out_of_time
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.exports import Export, ExportRequest, ExportStatus, FullExport, IncrementalExport
 from ddb_lake.exports.errors import TRANSIENT, ExportError, WindowNotClosed
+from ddb_lake.exports.remembering import Answers
 from ddb_lake.handover import Handover, RunHistory
 from ddb_lake.jobs import incremental_job_name, initial_load_job_name
 from ddb_lake.orphans import fail_orphans
@@ -41,7 +42,7 @@ from ddb_lake.windows import (
 )
 
 _BUDGET_SECONDS = 25
-"""Dagster gives a tick 60 seconds, and a call that begins in time may wait up to 30 s for an endpoint that hangs.
+"""Dagster gives a tick 60 seconds, and a call that begins in time may wait up to 25 s for an endpoint that hangs.
 
 What one tick does not get to comes first in the next.
 """
@@ -101,15 +102,9 @@ class Tick:
 
     memory: Memory
     runs: RunHistory
-    deadline: float
     run_requests: list[dg.RunRequest] = field(default_factory=list)
     events: list[dg.AssetObservation | dg.AssetCheckEvaluation] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def out_of_time(self) -> bool:
-        """Whether the tick has to end."""
-        return time.monotonic() > self.deadline
 
     def hand_over(self, handover: Handover) -> None:
         """Request a run, unless one has done that or several have failed."""
@@ -138,6 +133,9 @@ def build_export_sensor(
         settings: Whether the sensor runs from the start, and how often.
         clock: Tells the time by which windows close.
     """
+    # What a tick has learned of a table before it ran out of time, for the next: else, where every answer is slow, no
+    # tick would come further than the one before. Losing it is harmless.
+    answers = {table.name: Answers() for table in tables}
 
     @dg.sensor(
         name="export_sensor",
@@ -148,29 +146,38 @@ def build_export_sensor(
         "export that has ended. Exports cost money on the real AWS.",
     )
     def export_sensor(context: dg.SensorEvaluationContext, exports: DynamoDBExports, lake: Lake) -> dg.SensorResult:
-        exports = exports.for_a_tick()
+        exports, lake = exports.for_a_tick(), lake.for_a_tick()
         memory = Memory.recall(context.cursor)
-        tick = Tick(memory, RunHistory(context.instance, utc_now()), time.monotonic() + _BUDGET_SECONDS)
-        tick.notes += _fail_orphans(context)
-        busy = _busy_windows(context.instance, tables)
-        for table in _round_robin(tables, memory.last):
-            if tick.out_of_time:
-                tick.notes.append(f"out of time before {table.name}; it comes first in the next tick")
-                break
-            try:
-                pipeline = open_pipeline(table, exports, lake)
+        tick = Tick(memory, RunHistory(context.instance, utc_now()))
+        with nothing_begins_after(_BUDGET_SECONDS):
+            tick.notes += _fail_orphans(context)
+            busy = _busy_windows(context.instance, tables)
+            for table in _round_robin(tables, memory.last):
+                if out_of_time():
+                    tick.notes.append(f"out of time before {table.name}; it comes first in the next tick")
+                    break
+                known = answers[table.name]
                 try:
-                    _reconcile(pipeline, clock(), busy[table.name], tick)
-                finally:
-                    tick.notes += [f"{table.name}: passed over: {each}" for each in pipeline.exports.passed_over]
-            except DdbLakeError as error:
-                context.log.error(f"{table.name}: {error}")
-                tick.notes.append(f"{table.name}: {error}")
-            except Exception as error:
-                # Whatever it is, it must not stop the other tables.
-                context.log.exception(f"{table.name}: unexpected")
-                tick.notes.append(f"{table.name}: unexpected: {type(error).__name__}: {error}")
-            memory.last = table.name
+                    pipeline = open_pipeline(table, exports, lake, answers=known)
+                    try:
+                        finished = _reconcile(pipeline, clock(), busy[table.name], tick)
+                    finally:
+                        tick.notes += [f"{table.name}: passed over: {each}" for each in pipeline.exports.passed_over]
+                    if finished:
+                        known.clear()
+                except (OutOfTime, *TRANSIENT) as error:
+                    context.log.warning(f"{table.name}: {error}")
+                    tick.notes.append(f"{table.name}: {error}; the next tick goes on with it")
+                except DdbLakeError as error:
+                    known.clear()
+                    context.log.error(f"{table.name}: {error}")
+                    tick.notes.append(f"{table.name}: {error}")
+                except Exception as error:
+                    # Whatever it is, it must not stop the other tables.
+                    known.clear()
+                    context.log.exception(f"{table.name}: unexpected")
+                    tick.notes.append(f"{table.name}: unexpected: {type(error).__name__}: {error}")
+                memory.last = table.name
         memory.observed = memory.observed[-_OBSERVED_KEPT:]
         for note in tick.notes:
             context.log.info(note)
@@ -197,19 +204,19 @@ def _fail_orphans(context: dg.SensorEvaluationContext) -> list[str]:
         return [f"runs without a process could not be looked for: {type(error).__name__}: {error}"]
 
 
-def _reconcile(pipeline: Pipeline, now: datetime, busy: Sequence[Window], tick: Tick) -> None:
-    """Bring one table a step nearer to where it should be."""
+def _reconcile(pipeline: Pipeline, now: datetime, busy: Sequence[Window], tick: Tick) -> bool:
+    """Bring one table a step nearer to where it should be; tell whether all of it was looked at."""
     table = pipeline.settings
     if now < table.start + _RESTORABLE_LAG:
         tick.notes.append(f"{table.name}: the bootstrap is due at {format_time(table.start + _RESTORABLE_LAG)}")
-        return
+        return True
     pipeline.require_source()
     bootstrapped = pipeline.is_bootstrapped()
     if not bootstrapped:
         _reconcile_bootstrap(pipeline, tick)
     newest = floor_quarter_hour(now)
     if newest <= table.start:
-        return
+        return True
     span = Window(table.start, newest)
     uncovered = missing(span, pipeline.replica.coverage()) if bootstrapped else (span,)
     started = [w for w in tick.memory.windows_started(table.name) if any(touch(w, hole) for hole in uncovered)]
@@ -217,22 +224,23 @@ def _reconcile(pipeline: Pipeline, now: datetime, busy: Sequence[Window], tick: 
     lost: list[Window] = []
     ended: list[Export] = []
     todo = [quarter for hole in uncovered for part in missing(hole, busy) for quarter in quarter_hours(part)]
+    finished = True
     for block in blocks(todo):
-        if tick.out_of_time:
-            tick.notes.append(f"{table.name}: out of time before {block}")
-            break
         try:
-            ended += _exports_of(pipeline, block, started, lost, tick, now)
-        except TRANSIENT as error:
+            _find_or_start(pipeline, block, started, lost, ended, tick, now)
+        except (OutOfTime, *TRANSIENT) as error:
             tick.notes.append(f"{table.name}: {error}")
-            break  # it is about AWS as a whole; what has ended is handed over all the same
+            finished = False
+            break  # it is about time or AWS as a whole; what has ended is handed over all the same
         except ExportError as error:
             tick.notes.append(f"{table.name}: {error}")
     if bootstrapped:
         _hand_windows_over(table, span, ended, tick)
     elif ended:
         tick.notes.append(f"{table.name}: {len(ended)} exports have ended and wait for the bootstrap")
-    _tell_how_it_stands(table, _problem(uncovered, lost, now), tick)
+    if finished or table.name not in tick.memory.problems:
+        _tell_how_it_stands(table, _problem(uncovered, lost, now), tick)
+    return finished
 
 
 def _reconcile_bootstrap(pipeline: Pipeline, tick: Tick) -> None:
@@ -245,17 +253,33 @@ def _reconcile_bootstrap(pipeline: Pipeline, tick: Tick) -> None:
     tick.hand_over(Handover(table.name, INITIAL, initial_load_job_name(table), [export], partition=INITIAL))
 
 
-def _exports_of(
-    pipeline: Pipeline, block: Window, started: list[Window], lost: list[Window], tick: Tick, now: datetime
-) -> list[Export]:
-    """Return the ended exports of a block of at most a day; start those that are missing.
+def _find_or_start(
+    pipeline: Pipeline,
+    block: Window,
+    started: list[Window],
+    lost: list[Window],
+    ended: list[Export],
+    tick: Tick,
+    now: datetime,
+) -> None:
+    """Find the exports of a block of at most a day, and start those that are missing.
 
     What exists is asked of S3 and DynamoDB each time, so that nothing is lost with the sensor's memory. Windows
-    that can't be exported any more are added to `lost`.
+    that can't be exported any more are added to `lost`, exports that have ended to `ended`.
+
+    Raises:
+        OutOfTime: If there is no time for the rest; then the completed ones found so far are in `ended`.
     """
-    ended: list[Export] = []
     claims = [window for window in started if touch(window, block)]
-    for planned, known in pipeline.plan(block, claiming=_ALL, claims=claims):
+    found: dict[Window, Export] = {}
+    try:
+        plan = pipeline.plan(block, claiming=_ALL, claims=claims, found=found)
+    except DdbLakeError:
+        # Failed ones not yet: another export may serve their windows, which a new attempt would be paid for.
+        ended += [export for export in found.values() if export.status is ExportStatus.COMPLETED]
+        raise
+    ended += [export for _, export in plan if export is not None and export.status is not ExportStatus.IN_PROGRESS]
+    for planned, known in plan:
         request, export = planned, known
         if export is None:
             request = _restorable(pipeline, planned, lost)
@@ -273,9 +297,8 @@ def _exports_of(
             tick.memory.keep_started(pipeline.settings.name, started)
         if export.status is ExportStatus.IN_PROGRESS:
             tick.notes.append(f"{request} is in progress")
-        else:
+        elif known is None:
             ended.append(export)
-    return ended
 
 
 def _restorable(pipeline: Pipeline, request: IncrementalExport, lost: list[Window]) -> IncrementalExport | None:

@@ -93,8 +93,9 @@ def test_a_tick_asks_it_once(silence):
 def test_the_waits_of_a_tick_fit_into_the_time_that_dagster_gives_it():
     from ddb_lake.sensors import _BUDGET_SECONDS
 
-    lake = Lake.of(LakeSettings(uri="s3://lake/x"), AwsSettings()).locate(TABLE, "replica")
-    longest = max(Limits().read_seconds, int(lake.options["timeout"].removesuffix("s")))
+    lake = Lake.of(LakeSettings(uri="s3://lake/x"), AwsSettings()).for_a_tick().locate(TABLE, "replica")
+    answer, retry = (int(lake.options[name].removesuffix("s")) for name in ("timeout", "retry_timeout"))
+    longest = max(Limits().connect_seconds + Limits().read_seconds, retry + answer)
     assert _BUDGET_SECONDS + longest < 60
 
 

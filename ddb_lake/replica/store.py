@@ -13,6 +13,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, S3Store
 
+from ddb_lake.deadlines import require_time
 from ddb_lake.replica.errors import StorageFailed
 from ddb_lake.replica.location import Location
 
@@ -186,7 +187,9 @@ class ObjectTableStore:
 
     @contextlib.contextmanager
     def _asking(self, what: str, path: str) -> Generator[None]:
-        """Tell where the storage failed, and at what."""
+        """Tell where the storage failed, and at what; begin nothing that is remote after the deadline."""
+        if self._location.uri.startswith("s3://"):
+            require_time(f"{self._location}/{path} is {what}")
         try:
             yield
         except FileNotFoundError:
