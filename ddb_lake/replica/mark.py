@@ -63,6 +63,16 @@ class Marks:
     inserted: int
     deleted: int
 
+    def applied(self, version: int, effort: Effort) -> AppliedRows:
+        """Return what the commit of a version that does this has done."""
+        return AppliedRows(
+            version=version,
+            inserted=self.inserted,
+            updated=int(self.upserts.sum()) - self.inserted,
+            deleted=self.deleted,
+            effort=effort,
+        )
+
 
 def mark_changes(
     store: TableStore,
@@ -99,28 +109,20 @@ def mark_changes(
     if not marks.dead and not marks.upserts.any():
         return None
     with removed_on_failure(store) as paths:
-        images = changes.filter(pl.Series(marks.upserts)).drop(DELETED)
-        written = write_images(store, snapshot, images, keys, metadata, paths)
-        prove_images(changes, marks, written, str(snapshot.location))
+        written = write_images(store, snapshot, changes, marks, keys, metadata, paths)
         actions, vector_bytes = mark_actions(store, snapshot, marks, paths)
         if metadata is not None:
             actions.insert(0, metadata.to_json())
         actions += [each.add_file().add(data_change=True) for each in written]
-        upserted = int(marks.upserts.sum())
-        applied = AppliedRows(
-            version=snapshot.number + 1,
-            inserted=marks.inserted,
-            updated=upserted - marks.inserted,
-            deleted=marks.deleted,
-            effort=Effort(
-                files_written=len(written),
-                files_marked=len(marks.dead),
-                data_bytes=sum(each.size for each in written),
-                vector_bytes=vector_bytes,
-                index_bytes=sum(each.index_size for each in written),
-                segments_made_again=index.made_again,
-            ),
+        effort = Effort(
+            files_written=len(written),
+            files_marked=len(marks.dead),
+            data_bytes=sum(each.size for each in written),
+            vector_bytes=vector_bytes,
+            index_bytes=sum(each.index_size for each in written),
+            segments_made_again=index.made_again,
         )
+        applied = marks.applied(snapshot.number + 1, effort)
         commit_on(store, snapshot, actions, note, _operation(applied))
     return applied
 
@@ -166,19 +168,24 @@ def decide(
 def write_images(
     store: TableStore,
     snapshot: Snapshot,
-    images: pl.DataFrame,
+    changes: pl.DataFrame,
+    marks: Marks,
     keys: Sequence[str],
     metadata: Metadata | None,
     paths: list[str],
     *,
     indexed: bool = True,
 ) -> list[DataFile]:
-    """Write new images as data files, one a partition, sorted by key hash, with segments of the index if wanted.
+    """Write the changes that become rows as data files, one a partition, sorted by key hash, and prove the files.
 
-    To `paths` is added what has been written.
+    Each gets a segment of the key index beside it if wanted. To `paths` is added what has been written.
+
+    Raises:
+        NotWritten: If rows or values are missing in the files, or there are more.
     """
-    if not images.height:
+    if not marks.upserts.any():
         return []
+    images = changes.filter(pl.Series(marks.upserts)).drop(DELETED)
     schema = (metadata or snapshot.metadata).schema
     partitioning = partitioning_of(schema, snapshot.metadata.partition_columns)
     columns = {name: t for name, t in column_types(schema).items() if name not in snapshot.metadata.partition_columns}
@@ -193,18 +200,10 @@ def write_images(
             file = write_file(store, folder, "part", rows, partition, QUICK_LEVEL)
             paths.append(file.path)
         files.append(file)
-    return files
-
-
-def prove_images(changes: pl.DataFrame, marks: Marks, written: Sequence[DataFile], where: str) -> None:
-    """Compare the changes that become rows with what the files of their images have.
-
-    Raises:
-        NotWritten: If rows or values are missing, or there are more.
-    """
     expected = values_among(changes, pl.Series(marks.upserts))
     del expected[DELETED]
-    prove(expected, int(marks.upserts.sum()), written, where)
+    prove(expected, int(marks.upserts.sum()), files, str(snapshot.location))
+    return files
 
 
 def mark_actions(

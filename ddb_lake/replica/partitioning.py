@@ -99,7 +99,7 @@ class DatePart:
             if self.by_column and self._columns(known):
                 _LOG.warning(
                     "the table is partitioned by a column %r, as an earlier version took the attribute's name, and "
-                    "has none: all rows are in one partition; commit a later bootstrap to have them parted",
+                    "has none: all rows are in one partition; commit a later bootstrap to have them partitioned",
                     self.attribute,
                 )
             return pl.lit(None, dtype=pl.String())

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 from pyroaring import BitMap64
 
-from ddb_lake.replica.columns import DELETED, KEY_HASH, ROW_METADATA, TIE_BREAK, WRITE_TIME, column_types
+from ddb_lake.replica.columns import KEY_HASH, ROW_METADATA, TIE_BREAK, WRITE_TIME, column_types
 from ddb_lake.replica.commits import commit_on
 from ddb_lake.replica.data_files import (
     POSITION,
@@ -36,7 +36,7 @@ from ddb_lake.replica.delta_log import (
 from ddb_lake.replica.exact_names import arrange, columns, pick
 from ddb_lake.replica.key_index import Candidates
 from ddb_lake.replica.key_index.segment import Rows, join_rows, joined
-from ddb_lake.replica.mark import Marks, decide, prove_images, write_images
+from ddb_lake.replica.mark import Marks, decide, write_images
 from ddb_lake.replica.merge import AppliedRows, Effort
 from ddb_lake.replica.store import TableStore
 from ddb_lake.replica.strategy import has_change_data_feed, refuse_change_data_feed
@@ -92,22 +92,14 @@ def rewrite_changes(
     if not marks.dead and not marks.upserts.any():
         return None
     with removed_on_failure(store) as paths:
-        images = changes.filter(pl.Series(marks.upserts)).drop(DELETED)
-        written = write_images(store, snapshot, images, keys, metadata, paths, indexed=False)
-        prove_images(changes, marks, written, str(snapshot.location))
+        written = write_images(store, snapshot, changes, marks, keys, metadata, paths, indexed=False)
         written += _rewritten(store, snapshot, marks, metadata or snapshot.metadata, paths)
         now = now_ms()
         actions = [] if metadata is None else [metadata.to_json()]
         actions += [snapshot.files[path].remove(now, data_change=True) for path in marks.dead]
         actions += [each.add_file().add(data_change=True) for each in written]
-        upserted = int(marks.upserts.sum())
-        applied = AppliedRows(
-            version=snapshot.number + 1,
-            inserted=marks.inserted,
-            updated=upserted - marks.inserted,
-            deleted=marks.deleted,
-            effort=Effort(files_written=len(written), data_bytes=sum(each.size for each in written)),
-        )
+        effort = Effort(files_written=len(written), data_bytes=sum(each.size for each in written))
+        applied = marks.applied(snapshot.number + 1, effort)
         metrics = {
             "numTargetRowsInserted": applied.inserted,
             "numTargetRowsUpdated": applied.updated,

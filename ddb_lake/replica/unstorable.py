@@ -41,14 +41,14 @@ def naming_the_value(
     except (DdbLakeError, OSError, MemoryError):
         raise
     except Exception as error:
-        told = _told(rows, columns, encode)
-        raise UnstorableValue(f"{where}: {told} can't be written: {error}; {REMEDY}") from error
+        value = _locate(rows, columns, encode)
+        raise UnstorableValue(f"{where}: {value} can't be written: {error}; {REMEDY}") from error
 
 
-def _told(
+def _locate(
     gathered: Sequence[DecodedRows], columns: Sequence[Column], encode: Callable[[pl.DataFrame], object]
 ) -> str:
-    """Return which value can't be written, as closely as that can be told."""
+    """Return which value can't be written, as closely as that can be found out."""
     attributes = {column.name: column.metadata.get(ATTRIBUTE, column.name) for column in columns}
     for rows in gathered:
         if not _fails(rows.frame, encode):
@@ -81,6 +81,6 @@ def _first_that_fails(column: pl.DataFrame, encode: Callable[[pl.DataFrame], obj
 def _fails(frame: pl.DataFrame, encode: Callable[[pl.DataFrame], object]) -> bool:
     try:
         encode(frame)
-    except Exception:  # noqa: BLE001 - whatever it is, it is told already
+    except Exception:  # noqa: BLE001 - the error that counts has been raised already
         return True
     return False

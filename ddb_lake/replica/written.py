@@ -31,7 +31,7 @@ def values_of(frame: pl.DataFrame) -> dict[str, int]:
 
 
 def values_among(frame: pl.DataFrame, chosen: pl.Series) -> dict[str, int]:
-    """Return the values of those rows of a frame that a series of booleans tells."""
+    """Return the values of the rows of a frame at which a series of booleans is true."""
     if chosen.all():
         return values_of(frame)
     found: dict[str, int] = {}
@@ -82,14 +82,14 @@ def compare(expected: Values, found: Values, where: str, paths: Iterable[str]) -
     wrong = [name for name in {**expected, **found} if expected.get(name, 0) != found.get(name, 0)]
     if not wrong:
         return
-    told = "; ".join(
+    differences = "; ".join(
         f"the column {name!r} was to have {expected.get(name, 0)} values and has {found.get(name, 0)}"
         for name in wrong[:5]
     )
     more = f", and {len(wrong) - 5} columns more" if len(wrong) > 5 else ""
     files = list(paths)
     raise NotWritten(
-        f"{where}: {told}{more}, in {', '.join(files[:3]) or 'no file'}"
+        f"{where}: {differences}{more}, in {', '.join(files[:3]) or 'no file'}"
         f"{f' and {len(files) - 3} files more' if len(files) > 3 else ''}: {REMEDY}"
     )
 
