@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from ddb_lake.config import DEFAULT_PATH, PATH_VARIABLE, Settings, TableSettings, load_settings, manifest_uri
@@ -151,7 +152,7 @@ def _lines(table: TableSettings, inspected: Iterable[Inspected]) -> Iterator[str
     usable = [window for window in windows if window.start >= start]
     if usable and (holes := missing(Window(start, max(window.end for window in usable)), usable)):
         yield f"# ddb_lake exports by itself what is not among them: {', '.join(map(str, holes))}"
-    yield f"    start: {format_time(start)}"
+    yield f"    start: {_written(start)}"
     yield "    adopt:"
     for uri, adopted in sorted(entries.items(), key=lambda entry: _order(entry[1])):
         if uri in found:
@@ -160,10 +161,10 @@ def _lines(table: TableSettings, inspected: Iterable[Inspected]) -> Iterator[str
             yield "      # it begins before start, so it is not used"
         yield f"      - manifest: {_quoted(uri)}"
         if isinstance(adopted.covers, Window):
-            yield f"        from: {format_time(adopted.covers.start)}"
-            yield f"        to: {format_time(adopted.covers.end)}"
+            yield f"        from: {_written(adopted.covers.start)}"
+            yield f"        to: {_written(adopted.covers.end)}"
         else:
-            yield f"        time: {format_time(adopted.covers)}"
+            yield f"        time: {_written(adopted.covers)}"
 
 
 def _order(adopted: AdoptedExport) -> tuple[bool, str]:
@@ -178,6 +179,11 @@ def _described(inspected: Inspected) -> Iterator[str]:
         f"{inspected.size:,} bytes, checksums of the manifest {manifest.verification}"
     )
     yield from inspected.remarks
+
+
+def _written(time: datetime) -> str:
+    """Return a time as people write it: with milliseconds where it has some."""
+    return time.isoformat(timespec="milliseconds" if time.microsecond else "seconds").removesuffix("+00:00") + "Z"
 
 
 def _quoted(uri: str) -> str:

@@ -15,7 +15,7 @@ from ddb_lake import metadata
 from ddb_lake.checks import COVERAGE, FILES, check_coverage, check_files
 from ddb_lake.config import TableSettings
 from ddb_lake.errors import DdbLakeError
-from ddb_lake.exports import Export
+from ddb_lake.exports import Export, ImageView
 from ddb_lake.field_metadata import ATTRIBUTE
 from ddb_lake.partitions import INITIAL, initial_partition, window_of, window_partitions
 from ddb_lake.pipeline import Pipeline
@@ -148,9 +148,16 @@ def _build_incremental(table: TableSettings, initial_table: dg.AssetsDefinition)
         with _failures_explained():
             pipeline, window = open_pipeline(table, exports, lake), window_of(context, table.start)
             sources = pipeline.export_windows(window, _wait(context))
+            without = [each.manifest.uri for each in sources if each.manifest.view is ImageView.NEW_IMAGE]
+            if table.old_images and without:
+                context.log.warning(
+                    f"the old images of {window} are null as far as these exports serve it, which were made with "
+                    f"NEW_IMAGE: {', '.join(without)}"
+                )
             return dg.MaterializeResult(
                 metadata={
                     **metadata.of_verified(sources),
+                    **({"without_old_images": without} if table.old_images and without else {}),
                     **metadata.of_passed_over(pipeline.exports.passed_over),
                     "window": str(window),
                 }

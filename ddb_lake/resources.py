@@ -103,17 +103,22 @@ def _clients(reach: _Reach) -> tuple[Any, Any]:
     )
 
 
-@lru_cache
 def _account(reach: _Reach) -> str | None:
     """Return the account of the credentials (STS, which needs no permission); None where STS can't be asked.
 
-    It is asked once: to know the account makes an error early and clear, and AWS refuses without it too.
+    An answer is kept, a failure is not. To know the account makes an error early and clear, and AWS refuses without
+    it too.
     """
     try:
-        return reach.session().client("sts", endpoint_url=reach.endpoint).get_caller_identity()["Account"]
+        return _account_of_credentials(reach)
     except (ClientError, BotoCoreError) as error:
         _LOG.warning("the account of the credentials is not known: %s", error)
         return None
+
+
+@lru_cache
+def _account_of_credentials(reach: _Reach) -> str:
+    return reach.session().client("sts", endpoint_url=reach.endpoint).get_caller_identity()["Account"]
 
 
 class Lake(dg.ConfigurableResource):

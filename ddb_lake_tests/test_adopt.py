@@ -373,7 +373,7 @@ def test_the_command_prints_what_to_write_and_keeps_what_was_adopted_before(
     write("    start: 2026-11-24T12:00:00Z\n")
     assert adopt_command([TABLE, export]) == 0
     first = capsys.readouterr().out
-    assert "    start: 2026-11-24T12:07:31.123000Z\n" in first
+    assert "    start: 2026-11-24T12:07:31.123Z\n" in first
     assert "6 items in 4 files" in first
     write(first)
     assert adopt_command([TABLE, window]) == 0
@@ -463,3 +463,16 @@ def test_a_copy_of_an_export_under_our_prefix_is_passed_over_and_does_not_block_
             assert any(f"is a copy: DynamoDB wrote that export to {origin}/" in each for each in passed_over)
         assert lake.started() == 4  # the two that were copied, the full one, and the window's
         assert lake.parity().equal
+
+
+def test_an_export_without_old_images_is_named_where_lake_yaml_asks_for_them(cloud: Cloud, tmp_path: Path):
+    advance_to(cloud, 4)
+    export = incremental_export(cloud, table_arn(cloud), NOON, quarter(1).end, view="NEW_IMAGE")
+    images: dict[str, Any] = {"view": "NEW_AND_OLD_IMAGES", "old_images": True}
+    with lake_at(cloud, tmp_path, **images) as before:
+        keys = adopted(before, export)
+    with lake_at(cloud, tmp_path, **images, **keys) as lake:
+        lake.bootstrap()
+        theirs = metadata_of(lake.materialise(quarter(0)), "raw_export")
+        assert theirs["without_old_images"] == [lake.table.adopt[0].manifest]
+        assert "without_old_images" not in metadata_of(lake.materialise(quarter(3)), "raw_export")

@@ -208,9 +208,10 @@ def _require_whole_milliseconds(time: datetime) -> None:
 
 
 def compact_time(time: datetime) -> str:
-    """Write a UTC time as paths carry it, such as `20261124T181500Z`; the texts of whole seconds sort as they do.
+    """Write a UTC time as paths carry it, such as `20261124T181500Z`.
 
-    Only the time of an adopted export has milliseconds: `20261124T181500.123Z`.
+    Milliseconds are written only where there are some: `20261124T181500.123Z`. Texts of whole seconds sort as their
+    times do; one with milliseconds sorts before that of its own whole second.
     """
     fraction = f".{time.microsecond // 1000:03}" if time.microsecond else ""
     return f"{time.strftime(_COMPACT)}{fraction}Z"
