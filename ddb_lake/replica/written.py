@@ -37,7 +37,9 @@ def values_among(frame: pl.DataFrame, chosen: pl.Series) -> dict[str, int]:
     found: dict[str, int] = {}
     for series in frame.get_columns():
         if not series.dtype.is_nested():
-            found[series.name] = int((series.is_not_null() & chosen).sum())
+            # polars computes this by the series' name, and takes some names for patterns.
+            present = series.alias("values").is_not_null()
+            found[series.name] = int((present & chosen).sum())
         elif isinstance(series.dtype, pl.List):
             found[series.name] = _values_in(series.filter(chosen)) or 0
     return found

@@ -17,7 +17,7 @@ from ddb_lake.replica.errors import NotWritten, ReplicaError
 from ddb_lake.replica.folding import FoldPolicy
 from ddb_lake.replica.footers import read_footer
 from ddb_lake.replica.store import ObjectTableStore
-from ddb_lake.replica.written import values_of
+from ddb_lake.replica.written import values_among, values_of
 from ddb_lake_tests.replica.histories import (
     COLUMNS,
     TABLE_ID,
@@ -253,3 +253,10 @@ def test_columns_of_structs_are_left_out_of_the_count_and_their_neighbours_are_n
     wrong = replace(rows(frame), values={**values_of(frame), "value": 5})
     with pytest.raises(NotWritten, match="'value' was to have 5 values and has 2"):
         tables.log.replace(window(0, 15), [wrong])
+
+
+@pytest.mark.parametrize("name", ["^day$", "*", "^.*$", "^(", "values"])
+def test_values_are_counted_in_columns_whose_names_are_patterns(name: str):
+    frame = pl.DataFrame({name: ["a", None, "b", "c"], "list": [["a", "b"], ["c"], None, ["d"]]})
+    assert values_among(frame, pl.Series([True, True, False, True])) == {name: 2, "list": 4}
+    assert values_among(frame, pl.Series([True] * 4)) == values_of(frame) == {name: 3, "list": 4}
