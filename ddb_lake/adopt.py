@@ -29,9 +29,10 @@ from ddb_lake.exports import (
     export_of_manifest,
     read_manifest,
     require_files,
+    require_reported_count,
     why_not,
 )
-from ddb_lake.exports.errors import ExportError, NotAdoptable
+from ddb_lake.exports.errors import ExportError, ManifestDamaged, NotAdoptable
 from ddb_lake.resources import DynamoDBExports
 from ddb_lake.windows import Window, format_time, missing
 
@@ -85,12 +86,15 @@ def _inspect(client: ExportClient, source: SourceTable, table: TableSettings, te
         _require_fit(source, export)
         bucket, key = _place(f"s3://{export.bucket}/{export.manifest_key}")
         manifest = read_manifest(client.s3, bucket, key)
+        require_reported_count(export, manifest)
     elif text.startswith("s3://"):
         bucket, key = _place(text)
         manifest = read_manifest(client.s3, bucket, key)
         try:
-            _require_fit(source, client.describe(manifest.export_arn))
-        except NotAdoptable:
+            export = client.describe(manifest.export_arn)
+            _require_fit(source, export)
+            require_reported_count(export, manifest)
+        except (NotAdoptable, ManifestDamaged):
             raise
         except ExportError as error:
             remarks.append(f"make sure that it was made without FilterSpecification: {error}")

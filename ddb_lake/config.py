@@ -359,6 +359,12 @@ class TableSettings(AttributesSettings):
                 f"old_images: true needs exports that show them, but view is {self.view}; "
                 "write view: NEW_AND_OLD_IMAGES"
             )
+        kinds = [part.column.name for part in self.partition_by]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(
+                "partition_by: two rules make one partition column; write at most one with buckets, and one for each "
+                "of year, month and day"
+            )
         for part in self.partition_by:
             if part.attribute is not None and (why := self.why_no_text(part.attribute)):
                 raise ValueError(
@@ -459,11 +465,7 @@ def load_settings(path: Path) -> Settings:
         raise ConfigError(f"{path}: not YAML: {type(error).__name__}: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds {_shown(content)}; it must hold the keys aws, lake, sensor and tables")
-    members = cast("dict[str, Any]", content)
-    try:
-        settings = Settings.model_validate(members)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(path, problem) for problem in error.errors())) from None
+    settings = parse_settings(cast("dict[str, Any]", content), path)
     if "://" in settings.lake.uri:
         _check_partition_like(path, settings.lake.uri, exists=True)  # asking S3 is not for here
         return settings
@@ -499,8 +501,27 @@ def _check_partition_like(path: Path, uri: str, *, exists: bool) -> None:
     _LOG.warning("%s (a table may be moved there as it is)", why)
 
 
+def parse_settings(members: Mapping[str, Any], source: Path) -> Settings:
+    """Check the members of a lake.yaml.
+
+    Args:
+        members: As YAML gives them.
+        source: Where they come from, for messages.
+
+    Raises:
+        ConfigError: If something is wrong; all mistakes at once.
+    """
+    try:
+        return Settings.model_validate(members)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(source, problem) for problem in error.errors())) from None
+
+
 class _Loader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, of which YAML would silently keep the last."""
+    """A safe loader that refuses a key given twice, of which YAML would silently keep the last.
+
+    It names the line of a date that does not exist.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -512,6 +533,17 @@ class _Loader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> date:
+        try:
+            return super().construct_yaml_timestamp(node)
+        except (ValueError, OverflowError) as error:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value} is no date or time: {error}; correct it, or quote it", node.start_mark
+            ) from None
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_yaml_timestamp)
 
 
 _UNSHOWN = ".hash_key_variable"
@@ -527,6 +559,8 @@ _REMEDIES = {
     "dict_type": "write its keys, indented, below it",
     "bool_parsing": "write true or false",
     "string_type": "write text; quote what YAML takes for something else",
+    "int_parsing": "write a whole number",
+    "int_type": "write a whole number",
     "greater_than_equal": "write {ge} or more",
     "less_than_equal": "write {le} or less",
     "model_type": "write its keys, indented, below it",

@@ -14,10 +14,11 @@ from typing import Any
 import boto3
 import dagster as dg
 
-from ddb_lake.config import Settings, TableSettings
+from ddb_lake.config import DEFAULT_PATH, Settings, TableSettings, parse_settings
 from ddb_lake.definitions import build_definitions
 from ddb_lake.dev import give_past
 from ddb_lake.embedded_aws import EmbeddedAws
+from ddb_lake.errors import ConfigError
 from ddb_lake.jobs import incremental_job_name, initial_load_job_name
 from ddb_lake.measurements import BUCKET, REGION, TABLE, Measurements
 from ddb_lake.parity import Parity, compare
@@ -40,9 +41,12 @@ def main() -> None:
     began = time.monotonic()
     with EmbeddedAws(journal=HOME / "aws.sqlite", delay=EXPORT_SECONDS) as aws:
         session = boto3.Session(EMBEDDED_KEY, EMBEDDED_KEY, region_name=REGION)
+        try:
+            settings = _settings(aws.url, day)
+        except ConfigError as error:
+            raise SystemExit(str(error)) from None
         _say(f"Writing measurements from {format_time(day.start - timedelta(hours=1))} to {format_time(day.end)} …")
         give_past(aws.url, session, day.start - timedelta(hours=1), day.end, Measurements(seed=1))
-        settings = _settings(aws.url, day)
         table = settings.tables[0]
         _say(f"The bootstrap at {format_time(day.start)}, then {len(quarter_hours(day))} windows by backfill …")
         _materialise(settings, table, day)
@@ -53,7 +57,7 @@ def main() -> None:
 
 
 def _settings(endpoint: str, day: Window) -> Settings:
-    return Settings.model_validate(
+    return parse_settings(
         {
             "aws": {"mode": "embedded", "endpoint": endpoint},
             "lake": str((HOME / "lake").resolve()),
@@ -67,7 +71,8 @@ def _settings(endpoint: str, day: Window) -> Settings:
                     "recovery": "enable",
                 }
             ],
-        }
+        },
+        HOME / DEFAULT_PATH,
     )
 
 

@@ -40,6 +40,7 @@ def of_verified(exports: Iterable[VerifiedExport]) -> Metadata:
         **of_exports(source.export for source in sources),
         "dagster/uri": manifests[0],
         "manifest": manifests[0] if len(manifests) == 1 else manifests,
+        "manifest_items": [source.manifest.item_count for source in sources],
         "manifest_checksums": ", ".join(sorted({source.manifest.verification.value for source in sources})),
         "files": sum(len(source.manifest.files) for source in sources),
         "bytes": sum(source.size for source in sources),

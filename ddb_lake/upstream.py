@@ -5,7 +5,7 @@ and asks where it is absent or of something else. What is to be decoded is read 
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
@@ -55,10 +55,14 @@ def located_exports(recorded: Mapping[str, Any], **about: str) -> tuple[Recorded
     if any(recorded.get(name) != value for name, value in about.items()):
         return ()
     arns, uris = _texts(recorded.get("export_arn")), _texts(recorded.get("manifest"))
-    if len(arns) != len(uris):
+    counts = recorded.get("manifest_items")
+    if not isinstance(counts, list) or not len(arns) == len(uris) == len(cast("list[object]", counts)):
         return ()
     places = [uri.removeprefix("s3://").partition("/") for uri in uris]
-    return tuple(RecordedExport(arn, bucket, key) for arn, (bucket, _, key) in zip(arns, places, strict=True))
+    return tuple(
+        RecordedExport(arn, bucket, key, count)
+        for arn, (bucket, _, key), count in zip(arns, places, cast("list[int]", counts), strict=True)
+    )
 
 
 def _texts(recorded: object) -> list[str]:

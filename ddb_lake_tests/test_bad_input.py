@@ -92,6 +92,13 @@ def a_full_export(objects: Objects) -> None:
     objects.replace("manifest-summary.md5", md5(body))
 
 
+def a_line_left_out_everywhere(objects: Objects) -> None:
+    """Leave out a record, and forge all that the bucket says of it: counts, checksums, both manifests."""
+    objects.rewrite(gzip.compress(b"".join(objects.lines()[:2])))
+    objects.edit("manifest-files.json", itemCount=2)
+    objects.edit("manifest-summary.json", itemCount=2)
+
+
 BAD_TAG = b'{"Metadata":{"WriteTimestampMicros":{"N":"1"}},"Keys":{"id":{"S":"x"}},"NewImage":{"id":{"S":"x"},"a":{"Q":"1"}}}'
 
 CASES: dict[str, tuple[Callable[[Objects], None], str, tuple[str, ...]]] = {
@@ -134,10 +141,25 @@ CASES: dict[str, tuple[Callable[[Objects], None], str, tuple[str, ...]]] = {
     "items of a full export": (
         lambda o: o.rewrite(o.with_line(1, b'{"Item":{"id":{"S":"x"}}}')), "decoded_items", (".json.gz", "line 1", "full")
     ),
+    "a line too few, forged throughout": (
+        a_line_left_out_everywhere, "raw_export", ("itemCount is 2", "DynamoDB has reported 3")
+    ),
     "a line too few": (
         lambda o: o.rewrite(gzip.compress(b"".join(o.lines()[:2]))), "decoded_items", ("the file has 2 lines but its manifest says 3",)
     ),
 }  # fmt: skip
+
+
+def test_an_export_that_was_forged_after_it_was_found_is_not_decoded(cloud, lake):
+    assert lake.materialise(quarter(0), "raw_export").success
+    objects = Objects(cloud)
+    a_line_left_out_everywhere(objects)
+    result = lake.materialise(quarter(0), "decoded_items", raise_on_error=False)
+    text = result.get_step_failure_events()[0].step_failure_data.user_failure_data.description
+    assert "DynamoDB has reported 3" in text
+    objects.restore()
+    assert lake.materialise(quarter(0)).success
+    assert lake.parity().equal
 
 
 @pytest.mark.parametrize(("damage", "step", "told"), CASES.values(), ids=CASES.keys())

@@ -166,7 +166,7 @@ def test_a_mistake_in_adopted_exports_is_explained(write, start, adopt, told):
         ("2026-11-24T18:15:00Z", "2026-11-24T18:15:00", "tables.0.start: 2026-11-24T18:15:00: not a time with a time zone"),
         ("2026-11-24T18:15:00Z", "2026-11-24", "tables.0.start: 2026-11-24: not a time with a time zone"),
         ("2026-11-24T18:15:00Z", "soon", "tables.0.start: 'soon': not a time with a time zone"),
-        ("2026-11-24T18:15:00Z", "2026-13-24T18:15:00Z", "not YAML: ValueError: month must be in 1..12"),
+        ("2026-11-24T18:15:00Z", "2026-13-24T18:15:00Z", "line 6: not YAML: 2026-13-24T18:15:00Z is no date or time: month must be in 1..12; correct it, or quote it"),
         ("2026-11-24T18:15:00Z", "0001-01-01T00:00:00+01:00", "not a time that DynamoDB could export"),
         # names and places
         ("table: orders", "table: a b", "tables.0.table: 'a b': neither a table's name"),
@@ -197,6 +197,8 @@ def test_a_mistake_in_adopted_exports_is_explained(write, start, adopt, told):
         ("aws: real", "aws: localstack", "aws.mode: 'localstack': write 'embedded' or 'real'"),
         ("bucket: export-bucket", "bucket: export-bucket\n    view: NEW_IMAGES", "tables.0.view: 'NEW_IMAGES': write 'NEW_IMAGE' or 'NEW_AND_OLD_IMAGES'"),
         ("bucket: export-bucket", "bucket: export-bucket\n    partition_by: [{unit: day}]", "tables.0.partition_by.0: a mapping: write either buckets: 16, or attribute: created_at and unit: day"),
+        ("bucket: export-bucket", "bucket: export-bucket\n    partition_by: [{buckets: 4}, {buckets: 8}]", "partition_by: two rules make one partition column; write at most one with buckets, and one for each of year, month and day"),
+        ("bucket: export-bucket", "bucket: export-bucket\n    partition_by: [{buckets: x}]", "tables.0.partition_by.0.buckets: 'x': write a whole number"),
         ("bucket: export-bucket", "bucket: export-bucket\n    partition_by: [{buckets: 1}]", "tables.0.partition_by.0.buckets: 1: write 2 or more"),
         ("bucket: export-bucket", "bucket: export-bucket\n    strategy: magic", "tables.0.strategy: 'magic': write 'deletion_vectors' or 'copy_on_write'"),
         ("aws: real", "aws: {mode: real, endpoint: 'http://127.0.0.1:1'}", "endpoint belongs to mode: embedded"),

@@ -7,6 +7,7 @@ from ddb_lake.exports.client import (
     ExportSummary,
     Recovery,
     export_of_manifest,
+    require_reported_count,
     why_not,
 )
 from ddb_lake.exports.download import download
@@ -52,5 +53,6 @@ __all__ = [
     "export_prefix",
     "read_manifest",
     "require_files",
+    "require_reported_count",
     "why_not",
 ]

@@ -396,7 +396,7 @@ class ExportClient:
         Raises:
             ExportFailed: If the export has failed; the message says what to do.
             ManifestMissing: If the manifest, or the export's data, has been removed.
-            ManifestDamaged: As `manifest.read_manifest` says.
+            ManifestDamaged: As `manifest.read_manifest` says, and if DynamoDB has reported another number of items.
             WrongExport: If the manifest is of another table, kind or time.
         """
         if export.status is ExportStatus.FAILED:
@@ -408,6 +408,7 @@ class ExportClient:
         if export.manifest_key is None:
             raise ManifestMissing(f"{request} ({export.arn}) is {export.status}: it has no manifest yet")
         manifest = read_manifest(self._s3, export.bucket, export.manifest_key)
+        require_reported_count(export, manifest)
         _require_match(request, manifest)
         return manifest
 
@@ -424,6 +425,10 @@ class ExportClient:
         manifest = read_manifest(self._s3, recorded.bucket, recorded.manifest_key)
         if manifest.export_arn != recorded.arn:
             raise WrongExport(f"{manifest.uri} is of the export {manifest.export_arn}; wanted was {recorded.arn}")
+        if manifest.item_count != recorded.item_count:
+            raise WrongExport(
+                f"{manifest.uri} names {manifest.item_count} items; recorded were {recorded.item_count}"
+            )
         return manifest
 
     def require_recorded(self, request: ExportRequest, recorded: RecordedExport, manifest: Manifest) -> Export:
@@ -669,6 +674,21 @@ def why_not(request: ExportRequest, export: Export) -> str:
     if export.filtered:
         return "is filtered, so it does not hold everything"
     return ""
+
+
+def require_reported_count(export: Export, manifest: Manifest) -> None:
+    """Check that a manifest names as many items as DynamoDB has reported (`ItemCount` of `DescribeExport`).
+
+    All that lies in the bucket could be changed together; what DynamoDB reports could not.
+
+    Raises:
+        ManifestDamaged: If it does not.
+    """
+    if export.item_count is not None and export.item_count != manifest.item_count:
+        raise ManifestDamaged(
+            f"{manifest.uri}: itemCount is {manifest.item_count}, but DynamoDB has reported {export.item_count} "
+            f"items of {export.arn}; {MENDING}"
+        )
 
 
 def _require_match(request: ExportRequest, manifest: Manifest) -> None:

@@ -280,7 +280,9 @@ class _Fields:
     def __call__(self, name: str, kind: type[_T]) -> _T:
         value = self._members.get(name)
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise ManifestDamaged(f"{self._uri}: {name} is {_shown(value)}, not of the type {kind.__name__}")
+            raise ManifestDamaged(
+                f"{self._uri}: {name} is {_shown(value)}, not of the type {kind.__name__}; {MENDING}"
+            )
         return value
 
     def count(self, name: str, most: int) -> int:
@@ -304,7 +306,7 @@ class _Fields:
         try:
             return parse(text)
         except (ValueError, OverflowError) as error:
-            raise ManifestDamaged(f"{self._uri}: {name} is {_shown(text)}, not {what}") from error
+            raise ManifestDamaged(f"{self._uri}: {name} is {_shown(text)}, not {what}; {MENDING}") from error
 
     def time(self, name: str) -> datetime:
         return self._parsed(name, parse_time, "a time")
@@ -315,7 +317,7 @@ class _Fields:
     def window(self) -> Window:
         start, end = self.time("exportFromTime"), self.time("exportToTime")
         if start >= end:
-            raise ManifestDamaged(f"{self._uri}: exportFromTime {start} is not before exportToTime {end}")
+            raise ManifestDamaged(f"{self._uri}: exportFromTime {start} is not before exportToTime {end}; {MENDING}")
         return Window(start, end)
 
 
@@ -337,7 +339,7 @@ def _data_files(content: bytes, bucket: str, folders: tuple[str, ...], uri: str)
             raise ManifestDamaged(f"{uri}, line {number}: dataFileS3Key {why}; it was not fetched; {MENDING}")
         files.append(DataFile(bucket, key, get.count("itemCount", MOST_ITEMS), get.md5("md5Checksum")))
     if len({file.key for file in files}) != len(files):
-        raise ManifestDamaged(f"{uri}: a data file is named twice")
+        raise ManifestDamaged(f"{uri}: a data file is named twice; {MENDING}")
     return tuple(files)
 
 

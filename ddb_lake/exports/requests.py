@@ -148,11 +148,13 @@ class RecordedExport:
         arn: The export's ARN.
         bucket: The bucket that holds it.
         manifest_key: The key of its `manifest-summary.json`.
+        item_count: How many items it has.
     """
 
     arn: str
     bucket: str
     manifest_key: str
+    item_count: int
 
 
 def can_be_exported(window: Window) -> bool:

@@ -11,7 +11,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from ddb_lake.replica.delta_log import Conflict, Note
-from ddb_lake.replica.errors import TooManyConflicts
+from ddb_lake.replica.errors import StorageFailed, TooManyConflicts
 from ddb_lake.replica.location import Location
 
 TRIES = 16
@@ -67,20 +67,42 @@ def open_table(location: Location, version: int | None = None) -> DeltaTable | N
 
 @contextlib.contextmanager
 def committing(location: Location, version: int) -> Generator[None]:
-    """Turn a refused commit on top of `version` into a Conflict if the table has moved on."""
+    """Turn a refused commit on top of `version` into a Conflict if the table has moved on.
+
+    Raises:
+        Conflict: If it has.
+        StorageFailed: If delta-rs fails otherwise, as where a data file is gone.
+    """
     try:
         yield
     except DeltaError as error:
         newest = open_table(location)
         if newest is not None and newest.version() > version:
             raise Conflict from error
-        raise
+        raise _failed(location.uri, "changed", error) from error
+
+
+def _failed(uri: str, doing: str, error: DeltaError) -> StorageFailed:
+    """Return what is said where delta-rs fails at a table, with what to do."""
+    reason = " ".join(str(error).split())
+    return StorageFailed(
+        f"{uri} could not be {doing} by delta-rs: {reason}; nothing is half-committed. If a file is gone or damaged, "
+        "materialise the table's maintenance, which says what brings it back; else see to the storage (space, "
+        "permissions, whether it can be reached), and run it again"
+    )
 
 
 def scan(table: DeltaTable, columns: Sequence[str], predicate: str | None = None) -> Iterator[pl.DataFrame]:
-    """Yield the snapshot's rows that meet an SQL predicate, in blocks, in no order."""
-    for batch in table.scan(columns=list(columns), predicate=predicate):
-        yield pl.DataFrame(batch)
+    """Yield the snapshot's rows that meet an SQL predicate, in blocks, in no order.
+
+    Raises:
+        StorageFailed: If delta-rs can't read them, as where a data file is gone.
+    """
+    try:
+        for batch in table.scan(columns=list(columns), predicate=predicate):
+            yield pl.DataFrame(batch)
+    except DeltaError as error:
+        raise _failed(table.table_uri, "read", error) from error
 
 
 def read(table: DeltaTable, columns: Sequence[str], predicate: str | None = None) -> pl.DataFrame:

@@ -86,6 +86,16 @@ def test_a_lost_data_file_of_a_replica_fails_the_maintenance_and_the_initial_loa
     assert tables.replica.maintain().lost == ()
 
 
+def test_a_window_that_meets_a_lost_file_by_merge_says_what_to_do(tmp_path: Path):
+    tables = lake(tmp_path, strategy=Strategy.COPY_ON_WRITE)
+    tables.bootstrap(ITEMS)
+    tables.decode(WINDOWS[0], exported(HISTORY, WINDOWS[0], ITEMS))
+    remove(data_files(tables.replica.location)[0])
+    with pytest.raises(StorageFailed, match=r"changed by delta-rs: .* materialise the table's maintenance"):
+        tables.replica.apply(WINDOWS[0])
+    assert tables.replica.coverage() == ()
+
+
 def test_the_initial_load_has_to_be_staged_again_before_it_replaces_a_damaged_replica(tmp_path: Path):
     tables = lake(tmp_path)
     tables.bootstrap({**ITEMS, Key("another"): "0"})
