@@ -5,6 +5,7 @@ hash as they like. A fingerprint can't be aimed at. Its key is random, and each 
 that there is no secret to keep beside the table, to hand around or to lose.
 """
 
+import importlib
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import polars as pl
 
 from ddb_lake.decoding.kernel.keyed_hash import siphash_texts
 from ddb_lake.replica.exact_names import column, pick
+
+importlib.import_module("numpy.ma")  # numba would do so within the first window, which takes a tenth of its time
 
 Fingerprints = npt.NDArray[np.uint64]
 """A row of two words for each key."""
