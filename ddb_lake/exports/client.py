@@ -396,7 +396,7 @@ class ExportClient:
         Raises:
             ExportFailed: If the export has failed; the message says what to do.
             ManifestMissing: If the manifest, or the export's data, has been removed.
-            ManifestDamaged: As `manifest.read_manifest` says, and if DynamoDB has reported another number of items.
+            ManifestDamaged: As `manifest.read_manifest` says, and if DynamoDB has reported more items.
             WrongExport: If the manifest is of another table, kind or time.
         """
         if export.status is ExportStatus.FAILED:
@@ -677,14 +677,14 @@ def why_not(request: ExportRequest, export: Export) -> str:
 
 
 def require_reported_count(export: Export, manifest: Manifest) -> None:
-    """Check that a manifest names as many items as DynamoDB has reported (`ItemCount` of `DescribeExport`).
+    """Check that a manifest names no fewer items than DynamoDB has reported (`ItemCount` of `DescribeExport`).
 
     All that lies in the bucket could be changed together; what DynamoDB reports could not.
 
     Raises:
-        ManifestDamaged: If it does not.
+        ManifestDamaged: If it names fewer.
     """
-    if export.item_count is not None and export.item_count != manifest.item_count:
+    if export.item_count is not None and manifest.item_count < export.item_count:
         raise ManifestDamaged(
             f"{manifest.uri}: itemCount is {manifest.item_count}, but DynamoDB has reported {export.item_count} "
             f"items of {export.arn}; {MENDING}"
