@@ -121,7 +121,7 @@ CASES: dict[str, tuple[Callable[[Objects], None], str, tuple[str, ...]]] = {
         lambda o: o.edit("manifest-summary.json", itemCount=4), "raw_export", ("itemCount is 4", "add up to 3")
     ),
     "a full export": (
-        a_full_export, "raw_export", ("is a full export, where an incremental one was expected",)
+        a_full_export, "raw_export", ("dataFileS3Key", "it was not fetched")
     ),
     "flipped bytes": (
         lambda o: o.replace(".gz", b"?" + o.before[o.key(".gz")][1:]), "decoded_items", (".json.gz", "its MD5 is", "read 3 times")

@@ -132,7 +132,8 @@ def test_the_lakes_profile_gives_the_keys_and_its_options_keep_none(keys: ShortL
     )
     table = TableSettings.model_validate({"table": "orders", "region": "eu-west-1", "start": NOON, "bucket": BUCKET})
     place = lake.locate(table, "replica")
-    assert place.storage_options == {"AWS_REGION": "eu-west-1"}
+    about_aws = {name: value for name, value in place.storage_options.items() if name.startswith("AWS")}
+    assert about_aws == {"AWS_REGION": "eu-west-1"}
     first = place.options
     assert first["AWS_SESSION_TOKEN"] == "token"
     keys.expire()
