@@ -337,8 +337,8 @@ def test_the_lake_can_live_on_s3(served_apart, tmp_path):
         assert lake.parity().equal
         assert lake.pipeline.replica.coverage() == (quarter(0, 2),)
         assert not (tmp_path / "lake").exists()
-        # The policy allows nothing that is not needed. Something is deleted only after a failed commit, and exports are
-        # listed only after a setting was changed.
+        # The policy allows nothing that is not needed. Something is deleted only after a failed commit, and exports
+        # are listed only after a setting was changed.
         allowed = {action for each in render_policy(lake.settings)["Statement"] for action in listed(each["Action"])}
         seldom = {"s3:DeleteObject", "dynamodb:ListExports"}
         assert {action for action, _ in cloud.control.used_permissions()} >= allowed - seldom
